@@ -1,0 +1,2 @@
+//! tokenledger.
+fn main() {}

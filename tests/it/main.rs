@@ -1,0 +1,1 @@
+//! The promises of tokenledger, one module a theme.
