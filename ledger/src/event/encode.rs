@@ -1,0 +1,359 @@
+//! From events to messages, and to the bytes that are stored.
+
+use prost::Message;
+
+use super::{
+    AccountKind, Actor, ActorKind, Annotations, Cause, Difference, Event, Expiry, Fact, IssuedToken,
+    NotRestored, PolicyMode, RestoreOutcome, RevocationReason, RolloutStage, Text, Violation,
+};
+use crate::pb;
+use crate::types::Time;
+
+/// The bytes of what an emitter sent, without id and emitter, which the entry's header holds. The same event gives the
+/// same bytes.
+#[must_use]
+pub fn encode_sent(event: &Event) -> Vec<u8> {
+    pb::Event { event_id: String::new(), emitter: String::new(), ..to_message(event) }.encode_to_vec()
+}
+
+/// The bytes that follow those of [`encode_sent`] in an entry; none where the ledger has nothing to add.
+#[must_use]
+pub fn encode_annotations(annotations: &Annotations) -> Vec<u8> {
+    if *annotations == Annotations::default() {
+        return Vec::new();
+    }
+    pb::Event { annotations: Some(annotations_message(annotations)), ..pb::Event::default() }.encode_to_vec()
+}
+
+/// An event as a message, without annotations.
+#[must_use]
+pub fn to_message(event: &Event) -> pb::Event {
+    pb::Event {
+        event_id: event.event_id.to_string(),
+        emitter: event.emitter.to_string(),
+        emitter_sequence: event.emitter_sequence,
+        occurred_at: Some(timestamp(event.occurred_at)),
+        actor: Some(actor(&event.actor)),
+        cause: (event.cause != Cause::default()).then(|| cause(&event.cause)),
+        account: text(event.account.as_ref()),
+        fact: fact(&event.fact),
+        annotations: None,
+    }
+}
+
+/// Annotations as a message.
+#[must_use]
+pub fn annotations_message(annotations: &Annotations) -> pb::Annotations {
+    pb::Annotations {
+        late: annotations.late,
+        violations: annotations.violations.iter().map(violation).collect(),
+        digest_before: annotations.digest_before.map(|d| d.0.to_vec()).unwrap_or_default(),
+        active_tokens: annotations.active_tokens,
+    }
+}
+
+fn violation(violation: &Violation) -> pb::Violation {
+    pb::Violation { rule: violation.rule.clone(), message: violation.message.clone() }
+}
+
+fn timestamp(time: Time) -> prost_types::Timestamp {
+    let (seconds, nanos) = time.parts();
+    prost_types::Timestamp { seconds, nanos }
+}
+
+fn text<T: ToString>(text: Option<&T>) -> String {
+    text.map(T::to_string).unwrap_or_default()
+}
+
+fn texts<T: ToString>(texts: &[T]) -> Vec<String> {
+    texts.iter().map(T::to_string).collect()
+}
+
+fn attributes(map: &std::collections::BTreeMap<Text, String>) -> std::collections::BTreeMap<String, String> {
+    map.iter().map(|(key, value)| (key.to_string(), value.clone())).collect()
+}
+
+fn actor(actor: &Actor) -> pb::Actor {
+    let kind = match actor.kind {
+        ActorKind::Unknown => pb::ActorKind::Unspecified,
+        ActorKind::Human => pb::ActorKind::Human,
+        ActorKind::Automation => pb::ActorKind::Automation,
+    };
+    pb::Actor { kind: kind.into(), id: actor.id.to_string() }
+}
+
+fn cause(cause: &Cause) -> pb::Cause {
+    pb::Cause {
+        run: text(cause.run.as_ref()),
+        request: text(cause.request.as_ref()),
+        reason: text(cause.reason.as_ref()),
+        correlation_id: text(cause.correlation_id.as_ref()),
+    }
+}
+
+fn account_kind(kind: AccountKind) -> i32 {
+    match kind {
+        AccountKind::Bot => pb::AccountKind::Bot,
+        AccountKind::Service => pb::AccountKind::Service,
+        AccountKind::Human => pb::AccountKind::Human,
+    }
+    .into()
+}
+
+fn expiry(expiry: Expiry) -> pb::Expiry {
+    use pb::expiry::{Expiry as M, Never, Unknown};
+    let expiry = match expiry {
+        Expiry::Never => M::Never(Never {}),
+        Expiry::At(time) => M::At(timestamp(time)),
+        Expiry::Unknown => M::Unknown(Unknown {}),
+    };
+    pb::Expiry { expiry: Some(expiry) }
+}
+
+fn issued(token: &IssuedToken) -> pb::TokenIssued {
+    pb::TokenIssued {
+        token: token.token.to_string(),
+        digest: text(token.digest.as_ref()),
+        family: text(token.family.as_ref()),
+        scopes: texts(&token.scopes),
+        expiry: Some(expiry(token.expiry)),
+    }
+}
+
+fn difference(difference: &Difference) -> pb::Difference {
+    pb::Difference {
+        what: difference.what.clone(),
+        reason: difference.reason.clone(),
+        detail: difference.detail.clone(),
+    }
+}
+
+fn fact(fact: &Fact) -> Option<pb::event::Fact> {
+    account_fact(fact).or_else(|| token_fact(fact)).or_else(|| grant_fact(fact)).or_else(|| job_fact(fact))
+}
+
+fn account_fact(fact: &Fact) -> Option<pb::event::Fact> {
+    use pb::event::Fact as M;
+    Some(match fact {
+        Fact::LedgerCreated { name } => M::LedgerCreated(pb::LedgerCreated { name: name.to_string() }),
+        Fact::AccountCreated { kind, handle, owner, namespace, environment, protected, attributes: map } => {
+            M::AccountCreated(pb::AccountCreated {
+                kind: account_kind(*kind),
+                handle: handle.to_string(),
+                owner: text(owner.as_ref()),
+                namespace: text(namespace.as_ref()),
+                environment: text(environment.as_ref()),
+                protected: *protected,
+                attributes: attributes(map),
+            })
+        }
+        Fact::AccountUpdated {
+            handle,
+            namespace,
+            environment,
+            protected,
+            attributes_set,
+            attributes_removed,
+        } => M::AccountUpdated(pb::AccountUpdated {
+            handle: handle.as_ref().map(ToString::to_string),
+            namespace: namespace.as_ref().map(|n| text(n.as_ref())),
+            environment: environment.as_ref().map(|e| text(e.as_ref())),
+            protected: *protected,
+            attributes_set: attributes(attributes_set),
+            attributes_removed: texts(attributes_removed),
+        }),
+        Fact::OwnershipTransferred { owner } => {
+            M::OwnershipTransferred(pb::OwnershipTransferred { owner: text(owner.as_ref()) })
+        }
+        Fact::AccountDisabled => M::AccountDisabled(pb::AccountDisabled {}),
+        Fact::AccountEnabled => M::AccountEnabled(pb::AccountEnabled {}),
+        Fact::AccountDeleted { retain_until } => {
+            M::AccountDeleted(pb::AccountDeleted { retain_until: retain_until.map(timestamp) })
+        }
+        Fact::AccountRestored { plan, incarnation, digest_before, digest_after, differences } => {
+            M::AccountRestored(pb::AccountRestored {
+                plan: text(plan.as_ref()),
+                incarnation: *incarnation,
+                digest_before: digest_before.map(|d| d.0.to_vec()).unwrap_or_default(),
+                digest_after: digest_after.map(|d| d.0.to_vec()).unwrap_or_default(),
+                differences: differences.iter().map(difference).collect(),
+            })
+        }
+        Fact::LegacyImported { kind, handle, source, namespace } => M::LegacyImported(pb::LegacyImported {
+            kind: account_kind(*kind),
+            handle: handle.to_string(),
+            source: source.to_string(),
+            namespace: text(namespace.as_ref()),
+        }),
+        _ => return None,
+    })
+}
+
+fn token_fact(fact: &Fact) -> Option<pb::event::Fact> {
+    use pb::event::Fact as M;
+    Some(match fact {
+        Fact::TokenIssued(token) => M::TokenIssued(issued(token)),
+        Fact::TokenRotated { old, new, overlap_until } => M::TokenRotated(pb::TokenRotated {
+            old_token: old.to_string(),
+            new_token: Some(issued(new)),
+            overlap_until: overlap_until.map(timestamp),
+        }),
+        Fact::TokenExpired { token } => M::TokenExpired(pb::TokenExpired { token: token.to_string() }),
+        Fact::TokenRevoked { token, reason } => {
+            let reason = match reason {
+                RevocationReason::Unspecified => pb::RevocationReason::Unspecified,
+                RevocationReason::Superseded => pb::RevocationReason::Superseded,
+                RevocationReason::Unused => pb::RevocationReason::Unused,
+                RevocationReason::Leaked => pb::RevocationReason::Leaked,
+                RevocationReason::AccountDeleted => pb::RevocationReason::AccountDeleted,
+            };
+            M::TokenRevoked(pb::TokenRevoked { token: token.to_string(), reason: reason.into() })
+        }
+        Fact::TokenReinstated { token, plan } => {
+            M::TokenReinstated(pb::TokenReinstated { token: token.to_string(), plan: text(plan.as_ref()) })
+        }
+        Fact::TokenUsed { token, uses, consumer } => M::TokenUsed(pb::TokenUsed {
+            token: token.to_string(),
+            uses: *uses,
+            consumer: text(consumer.as_ref()),
+        }),
+        _ => return None,
+    })
+}
+
+fn grant_fact(fact: &Fact) -> Option<pb::event::Fact> {
+    use pb::event::Fact as M;
+    Some(match fact {
+        Fact::GrantAdded { grant, resource, access, expires_at } => M::GrantAdded(pb::GrantAdded {
+            grant: grant.to_string(),
+            resource: text(resource.as_ref()),
+            access: text(access.as_ref()),
+            expires_at: expires_at.map(timestamp),
+        }),
+        Fact::GrantChanged { grant, access, expires_at } => M::GrantChanged(pb::GrantChanged {
+            grant: grant.to_string(),
+            access: access.as_ref().map(|a| text(a.as_ref())),
+            expires_at: expires_at.map(timestamp),
+        }),
+        Fact::GrantRemoved { grant } => M::GrantRemoved(pb::GrantRemoved { grant: grant.to_string() }),
+        Fact::EnforcementChanged { rule, enforced } => {
+            M::EnforcementChanged(pb::EnforcementChanged { rule: rule.to_string(), enforced: *enforced })
+        }
+        Fact::ConsumerDeclared { consumer, component, location, environment, token } => {
+            M::ConsumerDeclared(pb::ConsumerDeclared {
+                consumer: consumer.to_string(),
+                component: text(component.as_ref()),
+                location: text(location.as_ref()),
+                environment: text(environment.as_ref()),
+                token: text(token.as_ref()),
+            })
+        }
+        Fact::ConsumerReleased { consumer } => {
+            M::ConsumerReleased(pb::ConsumerReleased { consumer: consumer.to_string() })
+        }
+        _ => return None,
+    })
+}
+
+fn job_fact(fact: &Fact) -> Option<pb::event::Fact> {
+    use pb::event::Fact as M;
+    Some(match fact {
+        Fact::RunStarted { run, job } => {
+            M::RunStarted(pb::RunStarted { run: run.to_string(), job: job.to_string() })
+        }
+        Fact::RunFinished { run, succeeded, accounts_changed } => M::RunFinished(pb::RunFinished {
+            run: run.to_string(),
+            succeeded: *succeeded,
+            accounts_changed: *accounts_changed,
+        }),
+        Fact::PolicyChanged { namespace, mode } => {
+            let mode = match mode {
+                PolicyMode::Observe => pb::PolicyMode::Observe,
+                PolicyMode::Enforce => pb::PolicyMode::Enforce,
+            };
+            M::PolicyChanged(pb::PolicyChanged { namespace: text(namespace.as_ref()), mode: mode.into() })
+        }
+        Fact::RolloutStageChanged { job, stage, approved_by } => {
+            M::RolloutStageChanged(pb::RolloutStageChanged {
+                job: job.to_string(),
+                stage: Some(rollout_stage(stage)),
+                approved_by: approved_by.as_ref().map(actor),
+            })
+        }
+        _ => return request_fact(fact),
+    })
+}
+
+fn rollout_stage(stage: &RolloutStage) -> pb::rollout_stage_changed::Stage {
+    use pb::rollout_stage_changed::{DryRun, Everywhere, Namespaces, Off, Stage as M};
+    match stage {
+        RolloutStage::Off => M::Off(Off {}),
+        RolloutStage::DryRun => M::DryRun(DryRun {}),
+        RolloutStage::Namespaces(names) => M::Namespaces(Namespaces { names: texts(names) }),
+        RolloutStage::Percentage(percent) => M::Percentage(*percent),
+        RolloutStage::Everywhere => M::Everywhere(Everywhere {}),
+    }
+}
+
+fn request_fact(fact: &Fact) -> Option<pb::event::Fact> {
+    use pb::event::Fact as M;
+    Some(match fact {
+        Fact::DeletionRequested { request, accounts, expires_at } => {
+            M::DeletionRequested(pb::DeletionRequested {
+                request: request.to_string(),
+                accounts: texts(accounts),
+                expires_at: expires_at.map(timestamp),
+            })
+        }
+        Fact::DeletionApproved { request } => {
+            M::DeletionApproved(pb::DeletionApproved { request: request.to_string() })
+        }
+        Fact::DeletionRejected { request, reason } => M::DeletionRejected(pb::DeletionRejected {
+            request: request.to_string(),
+            reason: text(reason.as_ref()),
+        }),
+        Fact::RequestRefused { refused_event_id, refused_emitter, refused_kind, violations, evidence } => {
+            M::RequestRefused(pb::RequestRefused {
+                refused_event_id: refused_event_id.to_string(),
+                refused_emitter: refused_emitter.to_string(),
+                refused_kind: refused_kind.to_string(),
+                violations: violations.iter().map(violation).collect(),
+                evidence: evidence.clone(),
+            })
+        }
+        Fact::RestorePlanned { plan, hash, pinned, accounts, window_seconds } => {
+            M::RestorePlanned(pb::RestorePlanned {
+                plan: plan.to_string(),
+                hash: hash.to_vec(),
+                pinned_position: pinned.0,
+                accounts: texts(accounts),
+                window_seconds: *window_seconds,
+            })
+        }
+        Fact::RestoreApproved { plan, hash } => {
+            M::RestoreApproved(pb::RestoreApproved { plan: plan.to_string(), hash: hash.to_vec() })
+        }
+        Fact::RestoreCompleted { plan, hash, restored, not_restored } => {
+            M::RestoreCompleted(pb::RestoreCompleted {
+                plan: plan.to_string(),
+                hash: hash.to_vec(),
+                restored: *restored,
+                not_restored: not_restored.iter().map(not_restored_message).collect(),
+            })
+        }
+        _ => return None,
+    })
+}
+
+fn not_restored_message(item: &NotRestored) -> pb::restore_completed::NotRestored {
+    let outcome = match item.outcome {
+        RestoreOutcome::Restored => pb::RestoreOutcome::Restored,
+        RestoreOutcome::AlreadyLive => pb::RestoreOutcome::AlreadyLive,
+        RestoreOutcome::Refused => pb::RestoreOutcome::Refused,
+    };
+    pb::restore_completed::NotRestored {
+        account: item.account.to_string(),
+        outcome: outcome.into(),
+        reason: item.reason.clone(),
+    }
+}
