@@ -3,10 +3,13 @@
 //! This crate has no network, no async, no clock and no randomness: time and identifiers arrive as inputs, so the
 //! same input gives the same bytes, the same links and the same answers.
 
+pub mod decide;
 pub mod disk;
 pub mod entry;
 pub mod event;
+pub mod guard;
 pub mod log;
+pub mod sequencer;
 pub mod state;
 pub mod tree;
 pub mod types;

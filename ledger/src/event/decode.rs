@@ -519,6 +519,7 @@ impl Reader {
                     Emitter::ledger()
                 }),
                 refused_kind: self.text("request_refused.refused_kind", &m.refused_kind),
+                refused_account: self.optional("request_refused.refused_account", &m.refused_account),
                 violations: m.violations.iter().map(violation).collect(),
                 evidence: m.evidence.clone(),
             },

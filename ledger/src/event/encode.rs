@@ -312,15 +312,21 @@ fn request_fact(fact: &Fact) -> Option<pb::event::Fact> {
             request: request.to_string(),
             reason: text(reason.as_ref()),
         }),
-        Fact::RequestRefused { refused_event_id, refused_emitter, refused_kind, violations, evidence } => {
-            M::RequestRefused(pb::RequestRefused {
-                refused_event_id: refused_event_id.to_string(),
-                refused_emitter: refused_emitter.to_string(),
-                refused_kind: refused_kind.to_string(),
-                violations: violations.iter().map(violation).collect(),
-                evidence: evidence.clone(),
-            })
-        }
+        Fact::RequestRefused {
+            refused_event_id,
+            refused_emitter,
+            refused_kind,
+            refused_account,
+            violations,
+            evidence,
+        } => M::RequestRefused(pb::RequestRefused {
+            refused_event_id: refused_event_id.to_string(),
+            refused_emitter: refused_emitter.to_string(),
+            refused_kind: refused_kind.to_string(),
+            violations: violations.iter().map(violation).collect(),
+            evidence: evidence.clone(),
+            refused_account: text(refused_account.as_ref()),
+        }),
         Fact::RestorePlanned { plan, hash, pinned, accounts, window_seconds } => {
             M::RestorePlanned(pb::RestorePlanned {
                 plan: plan.to_string(),

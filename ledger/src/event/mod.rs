@@ -312,6 +312,7 @@ pub enum Fact {
         refused_event_id: Uuid,
         refused_emitter: Emitter,
         refused_kind: Text,
+        refused_account: Option<AccountId>,
         violations: Vec<Violation>,
         evidence: Vec<String>,
     },

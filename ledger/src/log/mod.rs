@@ -18,6 +18,8 @@ pub struct Tail {
     pub epoch: u32,
 }
 
+/// The bytes that stand before an entry in a segment: see `docs/format.md`.
+pub const FRAME_BYTES: usize = 20;
 /// The most entries of one group, and of one atomic batch.
 pub const GROUP_ENTRIES_MAX: usize = 8_192;
 /// The most bytes (entries and their frames) of one group, which is also the most that can be in flight.

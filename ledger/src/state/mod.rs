@@ -15,13 +15,13 @@ pub use digest::{DIGEST_CONTEXT, canonical, digest};
 pub use registers::{EmitterProgress, Plan, Registers, Run};
 pub use slot::Slot;
 
-use crate::event::{AccountId, Handle, Namespace, PolicyMode, Recorded};
+use crate::event::{AccountId, Event, Handle, Namespace, PolicyMode, Recorded};
 use crate::types::{Position, StateRoot};
 
 /// A handle and the namespace in which it is unique.
 type HandleKey = (Option<Namespace>, Handle);
 
-/// The state of a ledger at a position. A copy is cheap; copies share what neither has changed since.
+/// The state of a ledger at a position.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     accounts: BTreeMap<AccountId, Arc<Slot>>,
@@ -94,6 +94,35 @@ impl State {
         }
     }
 
+    /// What [`State::undo`] needs to take back an event that is about to be applied.
+    #[must_use]
+    pub fn undo_of(&self, event: &Event) -> Undo {
+        Undo {
+            account: event.account.clone().map(|id| {
+                let before = self.accounts.get(&id).cloned();
+                (id, before)
+            }),
+            registers: registers::concerns(event).then(|| Arc::clone(&self.registers)),
+            next: self.next,
+        }
+    }
+
+    /// Takes back the event that was applied last.
+    pub fn undo(&mut self, undo: Undo) {
+        if let Some((id, before)) = undo.account {
+            let then = before.as_deref().and_then(handle_of);
+            let now = match before {
+                Some(slot) => self.accounts.insert(id.clone(), slot),
+                None => self.accounts.remove(&id),
+            };
+            hold(&mut self.handles, now.as_deref().and_then(handle_of), then, &id);
+        }
+        if let Some(registers) = undo.registers {
+            self.registers = registers;
+        }
+        self.next = undo.next;
+    }
+
     fn apply_to_account(&mut self, id: &AccountId, recorded: &Recorded) {
         match self.accounts.get_mut(id) {
             None => {
@@ -109,6 +138,14 @@ impl State {
             }
         }
     }
+}
+
+/// What was true of the subject of an event before it: see [`State::undo_of`].
+#[derive(Debug)]
+pub struct Undo {
+    account: Option<(AccountId, Option<Arc<Slot>>)>,
+    registers: Option<Arc<Registers>>,
+    next: Position,
 }
 
 /// The handle that an account takes, if it is there.

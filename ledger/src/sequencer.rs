@@ -1,0 +1,535 @@
+//! The single writer as a state machine: requests in, groups of entries and answers out. It knows no clock, no disk and
+//! no thread; its driver gives it the time, the entries recorded earlier under an id, and word of what became durable.
+//!
+//! It runs ahead of the disk by the groups in flight. So nothing that it says may be told to a caller before the
+//! position that the answer rests on is durable: see [`Proposed::not_before`]. If a write fails, the whole machine is
+//! thrown away.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use crate::decide::{Decision, decide};
+use crate::entry::{self, Header, IdKey, Record};
+use crate::event::{
+    Actor, ActorKind, Annotations, Cause, Event, Fact, Recorded, Text, Violation, encode_annotations,
+    encode_sent,
+};
+use crate::guard::Findings;
+use crate::log::{GROUP_BYTES_MAX, GROUP_ENTRIES_MAX, Tail};
+use crate::state::{State, Undo};
+use crate::types::{Emitter, LedgerName, LedgerUid, Link, Position, Time};
+
+/// How far in the future of the ledger's clock an event may claim to have occurred, in seconds.
+pub const FUTURE_SECONDS_MAX: i64 = 24 * 60 * 60;
+/// The most events of one request.
+pub const REQUEST_EVENTS_MAX: usize = 1_000;
+
+/// What a caller asks to be recorded.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The events, in order.
+    pub proposals: Vec<Proposal>,
+    /// All or nothing.
+    pub atomic: bool,
+    /// Only say what would happen.
+    pub validate_only: bool,
+    /// Refuse whatever breaks a rule, whatever the policy, and do not record the refusal.
+    pub strict: bool,
+}
+
+/// One event of a request.
+#[derive(Clone, Debug)]
+pub struct Proposal {
+    /// The event.
+    pub event: Event,
+    /// How many events the account must have now.
+    pub expected_version: Option<u64>,
+}
+
+/// Proof that an event was recorded. The same event always has the same one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// The event's id.
+    pub event_id: Uuid,
+    /// Who sent it.
+    pub emitter: Emitter,
+    /// Where it stands.
+    pub position: Position,
+    /// The link of its entry.
+    pub link: Link,
+    /// When it was recorded.
+    pub recorded_at: Time,
+}
+
+impl Receipt {
+    /// The receipt of a recorded entry.
+    #[must_use]
+    pub fn of(header: &Header, link: Link) -> Self {
+        Self {
+            event_id: header.event_id,
+            emitter: header.emitter.clone(),
+            position: header.position,
+            link,
+            recorded_at: header.recorded_at,
+        }
+    }
+}
+
+/// An event is in the ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// Proof of it.
+    pub receipt: Receipt,
+    /// It was there before this request.
+    pub already_present: bool,
+    /// What the ledger remarked.
+    pub annotations: Annotations,
+}
+
+/// An event is not recorded, and the caller knows why.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// Its id stands for other content.
+    #[error(
+        "event id {event_id} was recorded at position {position} with other content; use a new id for a new event"
+    )]
+    IdTaken {
+        /// The id.
+        event_id: Uuid,
+        /// Where.
+        position: Position,
+    },
+    /// The account changed.
+    #[error("the account has version {actual}, not {expected}; read it again and decide anew")]
+    VersionMoved {
+        /// What the caller expected.
+        expected: u64,
+        /// How many events the account has.
+        actual: u64,
+    },
+    /// It breaks rules that are enforced.
+    #[error("refused by {}: {}{}", rules(.0), messages(.0), evidence(.0))]
+    Rules(Findings),
+    /// It claims to come from the future.
+    #[error(
+        "field `occurred_at` is more than 24 hours in the future of the ledger's clock ({now}); check the clocks"
+    )]
+    FarFuture {
+        /// The ledger's time.
+        now: Time,
+    },
+    /// It does not fit in an entry.
+    #[error("the event is too large: an entry holds at most 65,535 bytes; send less")]
+    Large,
+    /// Another event of the same atomic batch was refused.
+    #[error("nothing of this atomic batch was recorded, because of its event number {index}")]
+    WithBatch {
+        /// Index of the event that was refused, from 0.
+        index: usize,
+    },
+    /// The ids recorded earlier could not be read.
+    #[error("it can't be told whether the event was recorded before: {0}")]
+    Unreadable(String),
+}
+
+fn rules(findings: &Findings) -> String {
+    let rules: Vec<&str> = findings.violations.iter().map(|v| v.rule.as_str()).collect();
+    rules.join(", ")
+}
+
+fn messages(findings: &Findings) -> String {
+    let messages: Vec<&str> = findings.violations.iter().map(|v| v.message.as_str()).collect();
+    messages.join("; ")
+}
+
+fn evidence(findings: &Findings) -> String {
+    if findings.evidence.is_empty() { String::new() } else { format!(" ({})", findings.evidence.join(", ")) }
+}
+
+/// The answers to a request, in order of its events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proposed {
+    /// What became of each event.
+    pub results: Vec<Result<Accepted, Refused>>,
+    /// The answers rest on every entry below this position: tell them once it is durable.
+    pub not_before: Position,
+}
+
+/// Looks up the entries recorded under an id key that are durable; the sequencer knows the others itself.
+pub type Lookup<'a> = dyn Fn(IdKey) -> Result<Vec<Record>, String> + 'a;
+
+/// The writer of one ledger.
+#[derive(Debug)]
+pub struct Sequencer {
+    state: State,
+    /// The end of the log as it will be once everything staged is durable.
+    tail: Tail,
+    /// Entries not yet handed out to be written.
+    pending: Vec<Record>,
+    /// Entries that are not yet known to be durable, by id.
+    staged: HashMap<IdKey, Vec<Record>>,
+    /// What the ledger will be if nothing was ever appended to it.
+    genesis: (LedgerName, LedgerUid),
+}
+
+/// A refusal with the event that broke a rule, if it was a rule.
+struct Refusal {
+    why: Refused,
+    event: Option<Box<Event>>,
+}
+
+impl From<Refused> for Refusal {
+    fn from(why: Refused) -> Self {
+        Self { why, event: None }
+    }
+}
+
+/// Where to go back to when an atomic batch fails.
+struct Savepoint {
+    tail: Tail,
+    pending: usize,
+    undo: Vec<Undo>,
+    keys: Vec<IdKey>,
+}
+
+impl Sequencer {
+    /// Takes over a log that ends at `tail`, of which `state` is the fold. The first event of an empty log makes the
+    /// ledger: `name` and `uid` are what it will be.
+    ///
+    /// # Errors
+    /// Where the state belongs to another position; both positions.
+    pub fn new(
+        state: State,
+        tail: Tail,
+        name: LedgerName,
+        uid: LedgerUid,
+    ) -> Result<Self, (Position, Position)> {
+        if state.next() != tail.next {
+            return Err((state.next(), tail.next));
+        }
+        Ok(Self { state, tail, pending: Vec::new(), staged: HashMap::new(), genesis: (name, uid) })
+    }
+
+    /// The state with everything staged.
+    #[must_use]
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The end of the log as it will be.
+    #[must_use]
+    pub fn tail(&self) -> Tail {
+        self.tail
+    }
+
+    /// How many entries wait to be written.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Makes entry 0 of a new ledger; nothing where there is one. Returns how to take it back.
+    fn begin(&mut self, now: Time) -> Option<Savepoint> {
+        if self.tail.next != Position(0) {
+            return None;
+        }
+        let mut savepoint = Some(self.savepoint());
+        let (name, uid) = &self.genesis;
+        self.tail.uid = *uid;
+        let fact = Fact::LedgerCreated { name: Text::own(name.as_str()) };
+        let event = own_event(Uuid::from_bytes(uid.0), now, Cause::default(), fact);
+        // The genesis is small and breaks no rule: it always fits.
+        let _ = self.stage(event, Annotations::default(), now, &mut savepoint);
+        savepoint
+    }
+
+    fn savepoint(&self) -> Savepoint {
+        Savepoint { tail: self.tail, pending: self.pending.len(), undo: Vec::new(), keys: Vec::new() }
+    }
+
+    /// Decides on a request and stages what is to be recorded.
+    pub fn propose(&mut self, request: Request, lookup: &Lookup<'_>, now: Time) -> Proposed {
+        let genesis = self.begin(now);
+        let results = if request.atomic || request.validate_only {
+            self.propose_whole(request, lookup, now)
+        } else {
+            self.propose_each(request, lookup, now)
+        };
+        // A request of which nothing was recorded makes no ledger.
+        if let Some(genesis) = genesis
+            && self.tail.next == Position(1)
+        {
+            self.roll_back(genesis);
+        }
+        Proposed { results, not_before: self.tail.next }
+    }
+
+    fn propose_each(
+        &mut self,
+        request: Request,
+        lookup: &Lookup<'_>,
+        now: Time,
+    ) -> Vec<Result<Accepted, Refused>> {
+        let mut results = Vec::with_capacity(request.proposals.len());
+        for proposal in request.proposals {
+            let result = self.propose_one(proposal, lookup, now, request.strict, &mut None);
+            results.push(result.map_err(|refusal| self.refuse(refusal, now, request.strict)));
+        }
+        results
+    }
+
+    /// All or nothing, or nothing at all.
+    fn propose_whole(
+        &mut self,
+        request: Request,
+        lookup: &Lookup<'_>,
+        now: Time,
+    ) -> Vec<Result<Accepted, Refused>> {
+        let (count, atomic) = (request.proposals.len(), request.atomic);
+        let mut savepoint = Some(self.savepoint());
+        let mut results = Vec::with_capacity(count);
+        let mut stopped_by = None;
+        for proposal in request.proposals {
+            match self.propose_one(proposal, lookup, now, request.strict, &mut savepoint) {
+                Ok(accepted) => results.push(Ok(accepted)),
+                Err(refusal) if atomic => {
+                    stopped_by = Some(refusal);
+                    break;
+                }
+                Err(refusal) => results.push(Err(refusal.why)),
+            }
+        }
+        if let Some(savepoint) = savepoint {
+            if request.validate_only || stopped_by.is_some() {
+                self.roll_back(savepoint);
+            } else {
+                self.mark_batch(savepoint.pending);
+            }
+        }
+        match stopped_by {
+            None => results,
+            Some(refusal) => {
+                let silent = request.strict || request.validate_only;
+                let index = results.len();
+                let why = self.refuse(refusal, now, silent);
+                let mut all: Vec<_> = (0..count).map(|_| Err(Refused::WithBatch { index })).collect();
+                all[index] = Err(why);
+                all
+            }
+        }
+    }
+
+    fn propose_one(
+        &mut self,
+        proposal: Proposal,
+        lookup: &Lookup<'_>,
+        now: Time,
+        strict: bool,
+        savepoint: &mut Option<Savepoint>,
+    ) -> Result<Accepted, Refusal> {
+        let Proposal { event, expected_version } = proposal;
+        let sent = encode_sent(&event);
+        if let Some(accepted) = self.find_earlier(&event, &sent, lookup)? {
+            return Ok(accepted);
+        }
+        if event.occurred_at > now.plus_seconds(FUTURE_SECONDS_MAX) {
+            return Err(Refused::FarFuture { now }.into());
+        }
+        self.check_version(&event, expected_version)?;
+        match decide(&self.state, &event, now, strict) {
+            Decision::Refuse(findings) => {
+                Err(Refusal { why: Refused::Rules(findings), event: Some(Box::new(event)) })
+            }
+            Decision::Record(annotations) => {
+                Ok(self.stage_encoded(event, &sent, annotations, now, savepoint)?)
+            }
+        }
+    }
+
+    /// A refusal by the rules is an event of its own, unless it is to leave no trace.
+    fn refuse(&mut self, refusal: Refusal, now: Time, silent: bool) -> Refused {
+        if let (Refused::Rules(findings), Some(event), false) = (&refusal.why, &refusal.event, silent) {
+            self.record_refusal(event, findings, now);
+        }
+        refusal.why
+    }
+
+    fn find_earlier(
+        &self,
+        event: &Event,
+        sent: &[u8],
+        lookup: &Lookup<'_>,
+    ) -> Result<Option<Accepted>, Refused> {
+        let key = IdKey::of(&event.emitter, &event.event_id);
+        let durable = lookup(key).map_err(Refused::Unreadable)?;
+        let staged = self.staged.get(&key).map(Vec::as_slice).unwrap_or_default();
+        for record in durable.iter().chain(staged) {
+            let (header, bytes) =
+                entry::decode(&record.entry).map_err(|e| Refused::Unreadable(e.to_string()))?;
+            if header.event_id != event.event_id || header.emitter != event.emitter {
+                continue;
+            }
+            if !is_same(bytes, sent) {
+                return Err(Refused::IdTaken { event_id: event.event_id, position: header.position });
+            }
+            let annotations = crate::event::stored(&header, bytes).annotations;
+            let receipt = Receipt::of(&header, record.link);
+            return Ok(Some(Accepted { receipt, already_present: true, annotations }));
+        }
+        Ok(None)
+    }
+
+    fn check_version(&self, event: &Event, expected: Option<u64>) -> Result<(), Refused> {
+        let Some(expected) = expected else { return Ok(()) };
+        let actual = event.account.as_ref().and_then(|id| self.state.slot(id)).map_or(0, |slot| slot.version);
+        if actual == expected { Ok(()) } else { Err(Refused::VersionMoved { expected, actual }) }
+    }
+
+    fn record_refusal(&mut self, event: &Event, findings: &Findings, now: Time) {
+        let position = self.tail.next.0.to_le_bytes();
+        let id = Uuid::new_v5(&event.event_id, &position);
+        let limit = |v: &Violation| Violation { rule: v.rule.clone(), message: v.message.clone() };
+        let fact = Fact::RequestRefused {
+            refused_event_id: event.event_id,
+            refused_emitter: event.emitter.clone(),
+            refused_kind: Text::own(event.fact.kind().name()),
+            refused_account: event.account.clone(),
+            violations: findings.violations.iter().map(limit).collect(),
+            evidence: findings.evidence.clone(),
+        };
+        let mut refusal = own_event(id, now, event.cause.clone(), fact);
+        refusal.actor = event.actor.clone();
+        // Evidence is bounded, so a refusal fits in an entry; if it ever did not, the caller is refused all the same.
+        let _ = self.stage(refusal, Annotations::default(), now, &mut None);
+    }
+
+    fn stage(
+        &mut self,
+        event: Event,
+        annotations: Annotations,
+        now: Time,
+        savepoint: &mut Option<Savepoint>,
+    ) -> Result<Accepted, Refused> {
+        let sent = encode_sent(&event);
+        self.stage_encoded(event, &sent, annotations, now, savepoint)
+    }
+
+    fn stage_encoded(
+        &mut self,
+        event: Event,
+        sent: &[u8],
+        annotations: Annotations,
+        now: Time,
+        savepoint: &mut Option<Savepoint>,
+    ) -> Result<Accepted, Refused> {
+        let header = Header {
+            uid: self.tail.uid,
+            position: self.tail.next,
+            epoch: self.tail.epoch,
+            previous: self.tail.link,
+            recorded_at: now.max(self.tail.recorded_at),
+            event_id: event.event_id,
+            emitter: event.emitter.clone(),
+        };
+        let bytes = [sent, &encode_annotations(&annotations)].concat();
+        let entry = Bytes::from(entry::encode(&header, &bytes).map_err(|_| Refused::Large)?);
+        let record = Record { link: entry::link(&entry), entry, batch: (0, 1) };
+        let receipt = Receipt::of(&header, record.link);
+        let key = IdKey::of(&event.emitter, &event.event_id);
+        let recorded =
+            Recorded { event, annotations, position: header.position, recorded_at: header.recorded_at };
+        if let Some(savepoint) = savepoint {
+            savepoint.undo.push(self.state.undo_of(&recorded.event));
+            savepoint.keys.push(key);
+        }
+        self.state.apply(&recorded);
+        self.tail = Tail {
+            next: header.position.next(),
+            link: record.link,
+            recorded_at: header.recorded_at,
+            ..self.tail
+        };
+        self.staged.entry(key).or_default().push(record.clone());
+        self.pending.push(record);
+        Ok(Accepted { receipt, already_present: false, annotations: recorded.annotations })
+    }
+
+    fn roll_back(&mut self, savepoint: Savepoint) {
+        for undo in savepoint.undo.into_iter().rev() {
+            self.state.undo(undo);
+        }
+        for key in savepoint.keys.iter().rev() {
+            if let Some(records) = self.staged.get_mut(key) {
+                records.pop();
+                if records.is_empty() {
+                    self.staged.remove(key);
+                }
+            }
+        }
+        self.pending.truncate(savepoint.pending);
+        self.tail = savepoint.tail;
+    }
+
+    fn mark_batch(&mut self, first: usize) {
+        let batch = &mut self.pending[first..];
+        let count = u16::try_from(batch.len()).unwrap_or(u16::MAX);
+        for (index, record) in batch.iter_mut().enumerate() {
+            record.batch = (u16::try_from(index).unwrap_or(u16::MAX), count);
+        }
+    }
+
+    /// Hands out the next group to be written: whole batches, within the bounds of a group. Empty where nothing waits.
+    pub fn take_group(&mut self) -> Vec<Record> {
+        let mut bytes = 0;
+        let mut taken = 0;
+        for batch in self.pending.chunk_by(|_, next| next.batch.0 != 0) {
+            let more: usize = batch.iter().map(|r| r.entry.len() + crate::log::FRAME_BYTES).sum();
+            let fits = taken + batch.len() <= GROUP_ENTRIES_MAX && bytes + more <= GROUP_BYTES_MAX;
+            if taken > 0 && !fits {
+                break;
+            }
+            taken += batch.len();
+            bytes += more;
+        }
+        self.pending.drain(..taken).collect()
+    }
+
+    /// A group became durable: its ids are now for the log to remember.
+    pub fn durable(&mut self, group: &[Record]) {
+        for record in group {
+            let Ok((header, _)) = entry::decode(&record.entry) else { continue };
+            let key = IdKey::of(&header.emitter, &header.event_id);
+            if let Some(records) = self.staged.get_mut(&key) {
+                records.retain(|staged| staged.link != record.link);
+                if records.is_empty() {
+                    self.staged.remove(&key);
+                }
+            }
+        }
+    }
+}
+
+/// An event that the ledger writes itself.
+fn own_event(event_id: Uuid, now: Time, cause: Cause, fact: Fact) -> Event {
+    Event {
+        event_id,
+        emitter: Emitter::ledger(),
+        emitter_sequence: None,
+        occurred_at: now,
+        actor: Actor { kind: ActorKind::Automation, id: Text::own(Emitter::LEDGER) },
+        cause,
+        account: None,
+        fact,
+    }
+}
+
+/// Whether the stored bytes of an event are those that are sent now: what follows them may only be annotations (field
+/// 2000, whose tag is `82 7d`).
+fn is_same(stored: &[u8], sent: &[u8]) -> bool {
+    stored.strip_prefix(sent).is_some_and(|rest| rest.is_empty() || rest.starts_with(&[0x82, 0x7d]))
+}
+
+#[cfg(test)]
+mod tests;
