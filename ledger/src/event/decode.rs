@@ -120,6 +120,14 @@ impl Reader {
         (!text.is_empty()).then(|| self.text_with(field, text, Text::note))
     }
 
+    /// A value of an enumeration. One that is newer than this program must not pass for another.
+    fn named<E: TryFrom<i32> + Default>(&mut self, field: &str, value: i32) -> E {
+        E::try_from(value).unwrap_or_else(|_| {
+            self.problem(field, "has a value that this program does not know; update the server first");
+            E::default()
+        })
+    }
+
     fn uuid(&mut self, field: &str, text: &str) -> Uuid {
         Uuid::try_parse(text).unwrap_or_else(|_| {
             self.problem(field, "is not a UUID, such as 3b241101-e2bb-4255-8caf-4136c566a962");
@@ -221,7 +229,7 @@ impl Reader {
     }
 
     fn actor(&mut self, field: &str, m: &pb::Actor) -> Actor {
-        let kind = match m.kind() {
+        let kind = match self.named(&format!("{field}.kind"), m.kind) {
             pb::ActorKind::Unspecified => ActorKind::Unknown,
             pb::ActorKind::Human => ActorKind::Human,
             pb::ActorKind::Automation => ActorKind::Automation,
@@ -238,8 +246,8 @@ impl Reader {
         }
     }
 
-    fn account_kind(&mut self, field: &str, kind: pb::AccountKind) -> AccountKind {
-        match kind {
+    fn account_kind(&mut self, field: &str, kind: i32) -> AccountKind {
+        match self.named(field, kind) {
             pb::AccountKind::Bot => AccountKind::Bot,
             pb::AccountKind::Service => AccountKind::Service,
             pb::AccountKind::Human => AccountKind::Human,
@@ -320,7 +328,7 @@ impl Reader {
         use pb::event::Fact as M;
         match fact {
             M::AccountCreated(m) => Fact::AccountCreated {
-                kind: self.account_kind("account_created.kind", m.kind()),
+                kind: self.account_kind("account_created.kind", m.kind),
                 handle: self.text("account_created.handle", &m.handle),
                 owner: self.optional("account_created.owner", &m.owner),
                 namespace: self.optional("account_created.namespace", &m.namespace),
@@ -346,7 +354,7 @@ impl Reader {
             },
             M::AccountRestored(m) => self.account_restored(m),
             M::LegacyImported(m) => Fact::LegacyImported {
-                kind: self.account_kind("legacy_imported.kind", m.kind()),
+                kind: self.account_kind("legacy_imported.kind", m.kind),
                 handle: self.text("legacy_imported.handle", &m.handle),
                 source: self.text("legacy_imported.source", &m.source),
                 namespace: self.optional("legacy_imported.namespace", &m.namespace),
@@ -387,7 +395,7 @@ impl Reader {
             M::TokenExpired(m) => Fact::TokenExpired { token: self.text("token_expired.token", &m.token) },
             M::TokenRevoked(m) => Fact::TokenRevoked {
                 token: self.text("token_revoked.token", &m.token),
-                reason: match m.reason() {
+                reason: match self.named("token_revoked.reason", m.reason) {
                     pb::RevocationReason::Unspecified => RevocationReason::Unspecified,
                     pb::RevocationReason::Superseded => RevocationReason::Superseded,
                     pb::RevocationReason::Unused => RevocationReason::Unused,
@@ -455,7 +463,7 @@ impl Reader {
             },
             M::PolicyChanged(m) => Fact::PolicyChanged {
                 namespace: self.optional("policy_changed.namespace", &m.namespace),
-                mode: match m.mode() {
+                mode: match self.named("policy_changed.mode", m.mode) {
                     pb::PolicyMode::Observe => PolicyMode::Observe,
                     pb::PolicyMode::Enforce => PolicyMode::Enforce,
                     pb::PolicyMode::Unspecified => {
@@ -547,7 +555,7 @@ impl Reader {
     fn not_restored(&mut self, m: &pb::restore_completed::NotRestored) -> NotRestored {
         NotRestored {
             account: self.text("restore_completed.not_restored.account", &m.account),
-            outcome: match m.outcome() {
+            outcome: match self.named("restore_completed.not_restored.outcome", m.outcome) {
                 pb::RestoreOutcome::Restored => RestoreOutcome::Restored,
                 pb::RestoreOutcome::AlreadyLive => RestoreOutcome::AlreadyLive,
                 pb::RestoreOutcome::Refused | pb::RestoreOutcome::Unspecified => RestoreOutcome::Refused,
