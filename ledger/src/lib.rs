@@ -5,5 +5,6 @@
 
 pub mod disk;
 pub mod entry;
+pub mod ids;
 pub mod log;
 pub mod types;
