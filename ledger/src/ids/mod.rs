@@ -80,8 +80,8 @@ pub struct IdStats {
     pub memtable_entries: u64,
     /// Runs on disk; as many filters are asked for a new id.
     pub runs: u64,
-    /// Bytes in memory, of filters (those of merges under way included) and of the newest ids; the latter an
-    /// estimate.
+    /// Bytes in memory, of filters (those of paused merges included, that of a job that is out not) and of the newest
+    /// ids; the latter an estimate.
     pub memory_bytes: u64,
     /// Ids looked up.
     pub look_ups: u64,

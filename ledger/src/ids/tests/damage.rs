@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::super::test_disk::{Failing, TestDisk};
+use super::super::test_disk::{Failing, Survives, TestDisk};
 use super::super::{IdIndex, IdsError};
 use super::{DIR, do_all_jobs, feed, holds_what_it_covers, key, names, open, settled, small};
 use crate::types::Position;
@@ -20,21 +20,21 @@ fn no_id_is_missing(index: &IdIndex, what: &str) -> bool {
     noticed
 }
 
-/// An index whose two runs, of 700 and 8 ids, have several pages and a filter of several words.
+/// An index whose two runs, of 400 and 8 ids, have several pages and a filter of several words.
 fn two_runs() -> TestDisk {
     let disk = TestDisk::new();
-    let mut index = open(&disk, super::IdOptions { memtable_entries_max: 700, ..small() });
-    feed(&mut index, 700);
+    let mut index = open(&disk, super::IdOptions { memtable_entries_max: 400, ..small() });
+    feed(&mut index, 400);
     do_all_jobs(&mut index);
     let mut index = open(&disk, small());
-    feed(&mut index, 708);
+    feed(&mut index, 408);
     do_all_jobs(&mut index);
     assert_eq!(names(&disk).len(), 2);
     disk
 }
 
 #[test]
-fn a_flip_of_any_bit_of_a_run_is_noticed_and_hides_no_id() {
+fn a_flip_in_any_byte_of_a_run_is_noticed_and_hides_no_id() {
     let disk = two_runs();
     let name = names(&disk).remove(0);
     let path = Path::new(DIR).join(&name);
@@ -43,7 +43,7 @@ fn a_flip_of_any_bit_of_a_run_is_noticed_and_hides_no_id() {
         let mut bytes = sound.clone();
         bytes[offset] ^= 1 << (offset % 8);
         disk.put(&path, bytes);
-        let other = disk.after_power_cut(super::super::test_disk::Survives::Everything);
+        let other = disk.after_power_cut(Survives::Everything);
         let index = open(&other, small());
         let noticed = no_id_is_missing(&index, &format!("offset {offset}"));
         assert!(noticed || index.covered() == Position(0), "offset {offset} was not noticed");
@@ -59,7 +59,7 @@ fn a_run_that_is_cut_or_extended_is_thrown_away() {
     for bytes in [0, 1, 4095, 4096, sound.len() - 8, sound.len() - 1, sound.len() + 1, sound.len() + 4096] {
         let mut cut = sound.clone();
         cut.resize(bytes, 0);
-        let other = disk.after_power_cut(super::super::test_disk::Survives::Everything);
+        let other = disk.after_power_cut(Survives::Everything);
         other.put(&path, cut);
         assert_eq!(open(&other, small()).covered(), Position(0), "{bytes} bytes");
         assert_eq!(names(&other), Vec::<String>::new(), "what lies behind the gap goes as well");
@@ -77,7 +77,7 @@ fn a_sector_of_zeros_anywhere_in_a_run_is_noticed_and_hides_no_id() {
         bytes[sector * 512..(sector + 1) * 512].fill(0);
         let changed = bytes != sound;
         disk.put(&path, bytes);
-        let other = disk.after_power_cut(super::super::test_disk::Survives::Everything);
+        let other = disk.after_power_cut(Survives::Everything);
         let index = open(&other, small());
         let noticed = no_id_is_missing(&index, &format!("sector {sector}"));
         assert_eq!(noticed || index.covered() == Position(0), changed, "sector {sector}");
@@ -101,18 +101,15 @@ fn pages_that_changed_places_are_noticed() {
 fn a_merge_that_meets_damage_says_so_and_a_reset_heals_it() {
     let disk = TestDisk::new();
     let mut index = open(&disk, small());
-    feed(&mut index, 7 * 8);
+    feed(&mut index, 4 * 8);
     let victim = Path::new(DIR).join("00000000000000000008-00000000000000000015.run");
-    let damaged = loop {
-        if let Some(mut bytes) = disk.bytes(&victim) {
-            bytes[4100] ^= 1;
-            disk.put_in_place(&victim, bytes);
-        }
-        match index.maintain() {
-            Ok(true) => {}
-            other => break other,
-        }
-    };
+    while index.stats().memtable_entries > 0 {
+        index.maintain().unwrap();
+    }
+    let mut bytes = disk.bytes(&victim).unwrap();
+    bytes[4100] ^= 1;
+    disk.put_in_place(&victim, bytes);
+    let damaged = index.maintain();
     assert!(
         matches!(damaged, Err(IdsError::Damaged { ref file, .. }) if victim.ends_with(file)),
         "{damaged:?}"
@@ -120,7 +117,7 @@ fn a_merge_that_meets_damage_says_so_and_a_reset_heals_it() {
     assert!(matches!(index.candidates(key(9)), Err(IdsError::Damaged { .. })));
     index.reset().unwrap();
     assert_eq!((index.covered(), names(&disk)), (Position(0), Vec::new()));
-    feed(&mut index, 7 * 8);
+    feed(&mut index, 4 * 8);
     do_all_jobs(&mut index);
     holds_what_it_covers(&index);
 }

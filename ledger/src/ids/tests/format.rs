@@ -77,7 +77,7 @@ fn a_filter_is_as_drawn() {
     keys.sort_unstable();
     let mut buckets = vec![false; 2 * ENTRIES];
     for (i, key) in keys.iter().enumerate() {
-        let value = (u128::from(*key) * ENTRIES as u128 * 1024 >> 64) as usize;
+        let value = ((u128::from(*key) * ENTRIES as u128 * 1024) >> 64) as usize;
         let remainder = (0..10).filter(|b| bit(i * 10 + b)).map(|b| 1 << b).sum::<usize>();
         assert_eq!(remainder, value % 1024);
         buckets[value / 1024 + i] = true;

@@ -56,8 +56,8 @@ fn a_job_that_is_lost_is_given_out_again() {
 fn what_was_done_for_an_index_since_reset_is_left_aside() {
     let disk = TestDisk::new();
     for jobs_before in 0..12 {
-        let mut index = settled(&disk, 8 * 6);
-        feed(&mut index, 8 * 7);
+        let mut index = settled(&disk, 8 * 9);
+        feed(&mut index, 8 * 10);
         for _ in 0..jobs_before {
             index.maintain().unwrap();
         }
@@ -77,11 +77,11 @@ fn what_was_done_for_an_index_since_reset_is_left_aside() {
 #[test]
 fn a_long_merge_gives_way_to_a_full_table() {
     let mut index = open(&TestDisk::new(), small());
-    feed(&mut index, 7 * 8);
+    feed(&mut index, 4 * 8);
     while index.paused.is_empty() {
         assert!(index.maintain().unwrap());
     }
-    feed(&mut index, 8 * 8);
+    feed(&mut index, 5 * 8);
     let job = index.next_job().unwrap();
     assert!(matches!(job.work, Work::Flush(_)), "{job:?}");
     let done = job.run().unwrap();
@@ -94,12 +94,12 @@ fn a_long_merge_gives_way_to_a_full_table() {
 fn no_job_copies_more_records_than_a_slice() {
     let mut index = open(&TestDisk::new(), small());
     let mut slices = 0;
-    feed(&mut index, 7 * 8);
+    feed(&mut index, 4 * 8);
     while let Some(job) = index.next_job() {
         let left = |index: &super::IdIndex| index.paused.iter().map(|m| m.entries_left()).min();
         let before = match &job.work {
             Work::Resume(merge, _) => Some(merge.entries_left()),
-            Work::Merge(..) => Some(7 * 8),
+            Work::Merge(..) => Some(4 * 8),
             Work::Flush(_) | Work::Sweep(_) => None,
         };
         let done = job.run().unwrap();
@@ -109,14 +109,14 @@ fn no_job_copies_more_records_than_a_slice() {
             slices += 1;
         }
     }
-    assert!(slices > 10, "56 records in slices of 5: {slices}");
+    assert!(slices > 5, "32 records in slices of 5: {slices}");
 }
 
 #[test]
 fn inputs_that_cannot_be_removed_are_removed_at_the_next_opening() {
     let disk = TestDisk::new();
     let mut index = open(&disk, small());
-    feed(&mut index, 7 * 8);
+    feed(&mut index, 4 * 8);
     while index.superseded.is_empty() {
         assert!(index.maintain().unwrap());
     }
@@ -124,9 +124,9 @@ fn inputs_that_cannot_be_removed_are_removed_at_the_next_opening() {
     assert!(index.maintain().is_err());
     disk.heal();
     holds_what_it_covers(&index);
-    assert_eq!(names(&disk).len(), 8);
+    assert_eq!(names(&disk).len(), 5);
     let index = open(&disk, small());
-    assert_eq!((names(&disk).len(), index.covered()), (1, Position(56)));
+    assert_eq!((names(&disk).len(), index.covered()), (1, Position(32)));
     holds_what_it_covers(&index);
 }
 

@@ -126,6 +126,6 @@ fn the_unit_may_change_from_one_opening_to_the_next() {
             while index.maintain().unwrap() {}
         }
         holds_what_it_covers(&index);
-        assert!(index.stats().runs <= 2 * 7, "{:?}", index.stats());
+        assert!(index.stats().runs <= 2 * 4, "{:?}", index.stats());
     }
 }
