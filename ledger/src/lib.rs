@@ -8,6 +8,7 @@ pub mod disk;
 pub mod entry;
 pub mod event;
 pub mod guard;
+pub mod ids;
 pub mod log;
 pub mod replay;
 pub mod sequencer;
