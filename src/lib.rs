@@ -7,5 +7,6 @@ pub mod metrics;
 pub mod projection;
 pub mod reader;
 pub mod restorer;
+pub mod store;
 pub mod wire;
 pub mod writer;
