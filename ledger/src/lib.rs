@@ -10,9 +10,13 @@ pub mod event;
 pub mod guard;
 pub mod log;
 pub mod replay;
+pub mod restore;
 pub mod sequencer;
 pub mod snapshot;
 pub mod state;
+#[cfg(any(test, feature = "testing"))]
+#[doc(hidden)]
+pub mod testing;
 pub mod tree;
 pub mod types;
 

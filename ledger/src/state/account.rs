@@ -199,7 +199,7 @@ pub struct Account {
 
 impl Account {
     /// A life that begins with whatever fact comes first.
-    pub(super) fn unseen(id: &AccountId, incarnation: u32) -> Self {
+    pub(crate) fn unseen(id: &AccountId, incarnation: u32) -> Self {
         Self {
             id: id.clone(),
             incarnation,
