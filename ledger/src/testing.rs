@@ -288,16 +288,19 @@ fn ledgers_own_fact() -> impl Strategy<Value = Fact> {
     let not_restored = (account_id(), outcome, "[a-z_]{0,9}")
         .prop_map(|(account, outcome, reason)| NotRestored { account, outcome, reason });
     prop_oneof![
-        (uuid(), emitter(), text(), option::of(account_id()), vec(violation, 0..3), vec("[a-z/]{1,9}", 0..3)).prop_map(
-            |(refused_event_id, refused_emitter, refused_kind, refused_account, violations, evidence)| Fact::RequestRefused {
-                refused_event_id,
-                refused_emitter,
-                refused_kind,
-                refused_account,
-                violations,
-                evidence,
-            }
-        ),
+        (uuid(), emitter(), text(), option::of(account_id()), vec(violation, 0..3), vec("[a-z/]{1,9}", 0..3))
+            .prop_map(
+                |(refused_event_id, refused_emitter, refused_kind, refused_account, violations, evidence)| {
+                    Fact::RequestRefused {
+                        refused_event_id,
+                        refused_emitter,
+                        refused_kind,
+                        refused_account,
+                        violations,
+                        evidence,
+                    }
+                }
+            ),
         (uuid(), hash(), any::<u64>(), vec(account_id(), 0..3), any::<u32>()).prop_map(
             |(plan, hash, pinned, accounts, window_seconds)| Fact::RestorePlanned {
                 plan,

@@ -45,6 +45,16 @@ proptest! {
     }
 
     #[test]
+    fn an_event_that_is_taken_back_leaves_no_trace(history in testing::history(1..40)) {
+        let (last, rest) = history.split_last().unwrap();
+        let mut state = fold(rest);
+        let undo = state.undo_of(&last.event);
+        state.apply(last);
+        state.undo(undo);
+        prop_assert_eq!(state, fold(rest));
+    }
+
+    #[test]
     fn a_copy_does_not_change_with_its_original(history in testing::history(2..40)) {
         let (first, rest) = history.split_at(history.len() / 2);
         let mut state = fold(first);
@@ -148,6 +158,21 @@ fn a_token_whose_revocation_is_recorded_before_its_issue_stays_revoked() {
     let account = account_after(vec![revoked, issued("t")]);
     assert_eq!(account.tokens[&token("t")].status(DAY), TokenStatus::Revoked);
     assert_eq!(account.tokens[&token("t")].expiry, Expiry::Never);
+}
+
+#[test]
+fn a_token_that_is_said_to_replace_itself_still_works() {
+    let Fact::TokenIssued(new) = issued("t") else { unreachable!() };
+    let rotated = Fact::TokenRotated { old: token("t"), new, overlap_until: None };
+    assert_eq!(account_after(vec![issued("t"), rotated]).active_tokens(DAY).count(), 1);
+}
+
+#[test]
+fn a_token_whose_overlap_is_recorded_before_its_issue_still_ends_with_the_overlap() {
+    let Fact::TokenIssued(new) = issued("new") else { unreachable!() };
+    let rotated = Fact::TokenRotated { old: token("old"), new, overlap_until: Some(DAY) };
+    let account = account_after(vec![rotated, issued("old")]);
+    assert_eq!(account.active_tokens(DAY).collect::<Vec<_>>(), [&token("new")]);
 }
 
 #[test]
