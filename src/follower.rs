@@ -279,7 +279,11 @@ impl Follower {
             let seen = live.as_ref().map_or_else(|| shelf.current().0, |live| live.shelf);
             drop(live);
             let whole = matches!(error, StoreError::Doubtful { scope: Scope::Store, .. });
-            if whole { shelf.renew(seen) } else { drop_all(shelf.current().1.as_ref(), &name).or_else(|_| shelf.renew(seen)) }
+            if whole {
+                shelf.renew(seen)
+            } else {
+                drop_all(shelf.current().1.as_ref(), &name).or_else(|_| shelf.renew(seen))
+            }
         })
         .await;
         if let Err(error) = renewed {

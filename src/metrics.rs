@@ -66,7 +66,11 @@ impl Default for Metrics {
             bytes: count(&mut registry, "log_bytes", "Bytes of entries and frames made durable"),
             syncs: count(&mut registry, "log_syncs", "Groups made durable, each with one sync"),
             position: level(&mut registry, "log_next_position", "Position of the next entry"),
-            projected: level(&mut registry, "projection_next_position", "Position up to which queries answer"),
+            projected: level(
+                &mut registry,
+                "projection_next_position",
+                "Position up to which queries answer",
+            ),
             stopped: level(&mut registry, "log_stopped", "1 where a ledger takes no appends"),
             rebuilds: count(&mut registry, "projection_rebuilds", "Projections thrown away and built anew"),
             registry: Arc::new(registry),

@@ -92,7 +92,9 @@ fn fact_keys(fact: &Fact, keys: &mut Vec<Key>) {
             keys.push(key(Tag::Handle, handle.as_str()));
         }
         Fact::AccountUpdated { handle: Some(handle), .. } => keys.push(key(Tag::Handle, handle.as_str())),
-        Fact::RunStarted { run, .. } | Fact::RunFinished { run, .. } => keys.push(key(Tag::Run, run.as_str())),
+        Fact::RunStarted { run, .. } | Fact::RunFinished { run, .. } => {
+            keys.push(key(Tag::Run, run.as_str()))
+        }
         Fact::RequestRefused { refused_account: Some(account), .. } => {
             keys.push(key(Tag::Account, account.as_str()));
         }

@@ -52,7 +52,9 @@ pub enum AskError {
     #[error("{0}")]
     Invalid(String),
     /// The index has not got there yet.
-    #[error("answers reflect {reflects} of {wanted} entries so far, since the projection is being built; try again shortly")]
+    #[error(
+        "answers reflect {reflects} of {wanted} entries so far, since the projection is being built; try again shortly"
+    )]
     Behind {
         /// How many entries are reflected.
         reflects: u64,
@@ -271,7 +273,9 @@ impl Reader {
         };
         match found {
             Some((view, generation)) => Ok((Moment { log: Arc::clone(&self.log), view }, generation)),
-            None => Err(AskError::Behind { reflects: self.projection.seen().borrow().next.0, wanted: wanted.0 }),
+            None => {
+                Err(AskError::Behind { reflects: self.projection.seen().borrow().next.0, wanted: wanted.0 })
+            }
         }
     }
 }
@@ -299,7 +303,8 @@ impl Moment {
     /// # Errors
     /// [`AskError::NotFound`] beyond the end.
     pub fn entry(&self, position: Position) -> Result<Entry, AskError> {
-        let beyond = || AskError::NotFound(format!("there is no position {position}; the ledger ends before it"));
+        let beyond =
+            || AskError::NotFound(format!("there is no position {position}; the ledger ends before it"));
         if position >= self.next() {
             return Err(beyond());
         }

@@ -186,7 +186,8 @@ impl Restorer {
     }
 
     async fn find(&self, id: Uuid) -> Result<Option<Planned>, RestoreError> {
-        let Some(known) = self.writer.inspect(move |state| state.registers().plan(&id).cloned()).await? else {
+        let Some(known) = self.writer.inspect(move |state| state.registers().plan(&id).cloned()).await?
+        else {
             return Ok(None);
         };
         let (position, pinned, accounts) = (known.position, known.pinned, known.accounts.clone());
@@ -199,7 +200,8 @@ impl Restorer {
             })
             .await?;
         if plan.hash() != known.hash {
-            let reason = "it can't be worked out any more as it was recorded (a newer program plans in another way)";
+            let reason =
+                "it can't be worked out any more as it was recorded (a newer program plans in another way)";
             return Err(RestoreError::PlanChanged { plan: id, reason });
         }
         Ok(Some(Planned { id, plan: Arc::new(plan), hash: known.hash, completed: known.completed }))
@@ -300,7 +302,8 @@ impl Restorer {
             expected_version: (index == 0).then_some(version),
         });
         let answers = self.writer.append(strict(proposals.collect())).await?;
-        let refusal = answers.into_iter().filter_map(Result::err).find(|r| !matches!(r, Refused::WithBatch { .. }));
+        let refusal =
+            answers.into_iter().filter_map(Result::err).find(|r| !matches!(r, Refused::WithBatch { .. }));
         Ok(refusal.map_or(Ok(()), Err))
     }
 
@@ -388,7 +391,12 @@ fn unknown_actor() -> Result<Actor, RestoreError> {
 }
 
 /// Works out a plan as of a position.
-fn work_out(moment: &Moment, accounts: &[AccountId], pinned: Position, terms: Terms) -> Result<Plan, AskError> {
+fn work_out(
+    moment: &Moment,
+    accounts: &[AccountId],
+    pinned: Position,
+    terms: Terms,
+) -> Result<Plan, AskError> {
     let mut histories = Vec::with_capacity(accounts.len());
     for account in accounts {
         histories.push((account, moment.history(account)?));

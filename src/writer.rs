@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use ledger::disk::Disk;
 use ledger::entry::{IdKey, Record};
-use ledger::ids::{Done, IdIndex};
+use ledger::ids::{Done, IdIndex, IdsError};
 use ledger::log::{AppendError, LogStore, Tail};
 use ledger::sequencer::{Accepted, Refused, Request, Sequencer};
 use ledger::snapshot;
@@ -36,7 +36,9 @@ pub enum WriteError {
     #[error("the ledger is busy; nothing was recorded, try again a little later")]
     Busy,
     /// No room could be prepared. Nothing was recorded.
-    #[error("the disk has no room for new entries ({0}); nothing was recorded: free some space and try again")]
+    #[error(
+        "the disk has no room for new entries ({0}); nothing was recorded: free some space and try again"
+    )]
     Full(String),
     /// A write failed; it may or may not have happened.
     #[error(
@@ -200,7 +202,7 @@ struct Drive {
     /// Answers that wait until everything below their position is durable; positions never fall.
     waiting: VecDeque<(Position, Release)>,
     writing: Option<JoinHandle<Written>>,
-    upkeep: Option<JoinHandle<std::io::Result<Done>>>,
+    upkeep: Option<JoinHandle<Result<Done, IdsError>>>,
     snapshot: Option<JoinHandle<()>>,
     snapshot_at: Position,
 }
@@ -213,7 +215,7 @@ struct Written {
 enum Next {
     Job(Option<Job>),
     Written(Written),
-    Upkept(std::io::Result<Done>),
+    Upkept(Result<Done, IdsError>),
     Snapshot,
 }
 
@@ -267,9 +269,7 @@ impl Drive {
             return;
         }
         let doubtful = Cell::new(false);
-        let lookup = |key: IdKey| {
-            find(&self.ids, self.log.as_ref(), key).inspect_err(|_| doubtful.set(true))
-        };
+        let lookup = |key: IdKey| find(&self.ids, self.log.as_ref(), key).inspect_err(|_| doubtful.set(true));
         let proposed = self.sequencer.propose(request, &lookup, self.clock.now());
         if doubtful.get() {
             self.renew_ids();
@@ -285,7 +285,8 @@ impl Drive {
     /// The index of ids is disposable: what was refused because of it will be answered when it is asked again.
     fn renew_ids(&mut self) {
         tracing::warn!(ledger = %self.name, "the index of event ids is damaged; it is made anew from the log");
-        let renewed = self.ids.reset().map_err(|e| e.to_string()).and_then(|()| (self.learn_ids)(&mut self.ids));
+        let renewed =
+            self.ids.reset().map_err(|e| e.to_string()).and_then(|()| (self.learn_ids)(&mut self.ids));
         if let Err(reason) = renewed {
             self.stop(&format!("the index of event ids can't be made anew: {reason}"));
         }
@@ -384,10 +385,13 @@ impl Drive {
         (self.prepare)();
     }
 
-    fn install(&mut self, done: std::io::Result<Done>) {
+    fn install(&mut self, done: Result<Done, IdsError>) {
         match done {
             Ok(done) => self.ids.install(done),
-            Err(e) => tracing::warn!(ledger = %self.name, error = %e, "the index of event ids could not be written"),
+            Err(IdsError::Damaged { .. }) => self.renew_ids(),
+            Err(e) => {
+                tracing::warn!(ledger = %self.name, error = %e, "the index of event ids could not be written")
+            }
         }
     }
 
