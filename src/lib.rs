@@ -1,12 +1,22 @@
 //! The shell of tokenledger: everything that talks. The law stands in the crate `ledger`; a module here knows only what
 //! stands lower in this list (see `ARCHITECTURE.md`).
 
-pub mod clock;
+pub mod server;
+
+pub mod grpc;
+
+pub mod auth;
+pub mod wire;
+
+pub mod ledgers;
+
 pub mod follower;
-pub mod metrics;
-pub mod projection;
 pub mod reader;
 pub mod restorer;
-pub mod store;
-pub mod wire;
 pub mod writer;
+
+pub mod projection;
+pub mod store;
+
+pub mod clock;
+pub mod metrics;

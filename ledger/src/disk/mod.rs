@@ -1,9 +1,15 @@
 //! The seam to storage. The log, the snapshots and the index of event ids touch files only through here, so that
 //! tests can fail any call, or pull the plug between any two.
 
+mod real;
+#[doc(hidden)]
+pub mod testing;
+
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+
+pub use real::RealDisk;
 
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
