@@ -7,3 +7,4 @@ pub mod disk;
 pub mod entry;
 pub mod log;
 pub mod types;
+pub mod verify;
