@@ -10,7 +10,7 @@ fn owner(built: &Built, file: &str, offset: u64) -> (std::ops::Range<u64>, std::
         return (position as u64..position as u64 + 1, frame.1..frame.2);
     }
     let first = frames.next().unwrap().0 as u64;
-    let last = frames.last().map_or(first, |frame| frame.0 as u64);
+    let last = frames.next_back().map_or(first, |frame| frame.0 as u64);
     match offset {
         0..512 => (first..first + 1, 0..512),
         // Behind the frames: padding, a footer, or zeros that were never used.

@@ -9,10 +9,13 @@ use super::writer::{Files, build, open_segment, plan, sealed_segment, tail_file}
 use crate::types::Link;
 use crate::verify::{LedgerReport, Progress, verify};
 
+/// Files that a server writes at once.
+type Step = Vec<(String, Vec<u8>)>;
+
 /// A server that does its next step whenever the judge waits.
 struct Server<'a> {
     files: &'a Files,
-    steps: Mutex<Vec<Vec<(String, Vec<u8>)>>>,
+    steps: Mutex<Vec<Step>>,
     waits: Mutex<u32>,
 }
 
@@ -30,7 +33,7 @@ impl Progress for Server<'_> {
     }
 }
 
-fn judged_beside(files: &Files, steps: Vec<Vec<(String, Vec<u8>)>>) -> (LedgerReport, u32) {
+fn judged_beside(files: &Files, steps: Vec<Step>) -> (LedgerReport, u32) {
     let server = Server { files, steps: Mutex::new(steps), waits: Mutex::new(0) };
     let mut report = verify(files, Path::new("d"), &server).unwrap();
     (report.ledgers.remove(0), server.waits.into_inner().unwrap())
