@@ -17,7 +17,7 @@ Exit code: 0 where no problem was found, 1 where there was one, 2 for wrong usag
 and the next start repairs, is no problem. Run it on a copy, or while no server is writing.
 
 How to read this file: `Segment.walk` goes from frame to frame; `take` judges an entry that is intact; `lost` decides
-what to say about bytes that are not, and where to go on; `torn` decides whether a crash explains them; `footer` judges
+what to say about bytes that are not, and where to go on; `torn` decides whether a crash explains them; `close` judges
 what stands behind the frames.
 """
 
@@ -335,9 +335,9 @@ class Segment:
     def claimed_frames(self, end):
         """Beginnings of the frames up to `end` by the lengths they claim, and the end of the last."""
         starts, offset = [], self.offset
-        while offset is not None and offset < end:
+        while offset < end and (behind := self.claimed_end(offset)):
             starts.append(offset)
-            offset = self.claimed_end(offset)
+            offset = behind
         return starts, offset
 
     def lost(self):
@@ -381,7 +381,7 @@ class Segment:
                 self.problem(due, offset + run.start(), "a byte that is not zero, where nothing was written")
         else:
             starts, behind = self.claimed_frames(end)
-            fits = behind and (sector_up(behind) == end if self.footer_at else behind >= end)
+            fits = starts and (sector_up(behind) == end if self.footer_at else behind >= end)
             if fits:
                 self.blame_each(starts)
             else:
@@ -532,12 +532,22 @@ class Segment:
             self.torn_bytes = len(actual.rstrip(b"\0"))
         elif actual != expected:
             same = next((i for i, (e, a) in enumerate(zip(expected, actual)) if e != a), len(actual))
-            position = max(self.chain.next - 1, self.first) if 28 <= same < 80 else self.first
-            self.problem(position, start + same, "the footer is not what the entries say")
+            self.problem(self.footer_concerns(same), start + same, "the footer is not what the entries say")
         if not zero(data, end, len(data)):
             self.problem(self.chain.next, end, "a byte that is not zero behind the footer")
         elif len(data) > end and not last:
             self.problem(self.chain.next, end, "the file goes on behind its footer")
+
+    def footer_concerns(self, byte):
+        """The position whose entry a byte of the footer is about; the segment's first for the rest of it."""
+        ids = 88 + 8 * len(self.starts)
+        if 28 <= byte < 80:
+            return max(self.chain.next - 1, self.first)
+        if 88 <= byte < ids:
+            return self.first + (byte - 88) // 8 * STRIDE
+        if ids <= byte < ids + 12 * len(self.ids):
+            return self.first + sorted(self.ids)[(byte - ids) // 12][1]
+        return self.first
 
     def question_footer(self, start):
         """Not every entry can be read, so the footer cannot be computed: asks it what it knows."""
