@@ -5,6 +5,7 @@
 
 pub mod disk;
 pub mod entry;
+pub mod inspect;
 pub mod log;
 pub mod types;
 pub mod verify;

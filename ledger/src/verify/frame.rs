@@ -4,7 +4,7 @@ use crate::entry::{self, BadEntry, HEADER_FIXED_BYTES, Header};
 use crate::types::{LedgerUid, Link, Position};
 
 /// The bytes of a frame before its entry.
-pub(super) const FRAME_HEADER_BYTES: u64 = 20;
+pub(crate) const FRAME_HEADER_BYTES: u64 = 20;
 /// The first two bytes of a frame.
 pub(super) const FRAME_MAGIC: [u8; 2] = [0x54, 0x4C];
 /// The smallest frame that holds an entry: with an emitter of one letter, and no event.
@@ -12,21 +12,21 @@ pub(super) const FRAME_BYTES_MIN: u64 = FRAME_HEADER_BYTES + HEADER_FIXED_BYTES 
 
 /// The fields of a frame's header, not yet believed.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct FrameHeader {
+pub(crate) struct FrameHeader {
     raw: [u8; 16],
     /// Bytes of the entry.
-    pub(super) entry_bytes: u16,
+    pub(crate) entry_bytes: u16,
     /// Index in its batch, and entries in its batch.
-    pub(super) batch: (u16, u16),
+    pub(crate) batch: (u16, u16),
     /// Position less the number of entries that were durable.
-    pub(super) lag: u32,
+    pub(crate) lag: u32,
     entry_crc: u32,
     header_crc: u32,
 }
 
 impl FrameHeader {
     /// The header at the start of `bytes`; `None` where no frame begins there.
-    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
         let (raw, rest) = bytes.split_first_chunk::<16>()?;
         let (header_crc, _) = rest.split_first_chunk::<4>()?;
         let entry_bytes = u16::from_le_bytes([raw[2], raw[3]]);
@@ -41,7 +41,7 @@ impl FrameHeader {
     }
 
     /// Whether the header is as it was written, for an entry of this ledger at this position.
-    pub(super) fn sound(&self, uid: LedgerUid, position: Position) -> bool {
+    pub(crate) fn sound(&self, uid: LedgerUid, position: Position) -> bool {
         let mut crc = crc32fast::Hasher::new();
         crc.update(&uid.0);
         crc.update(&position.0.to_le_bytes());
@@ -50,12 +50,12 @@ impl FrameHeader {
     }
 
     /// Bytes of the frame, its entry included.
-    pub(super) fn frame_bytes(&self) -> u64 {
+    pub(crate) fn frame_bytes(&self) -> u64 {
         FRAME_HEADER_BYTES + u64::from(self.entry_bytes)
     }
 
     /// Whether these are the bytes of its entry.
-    pub(super) fn holds(&self, entry: &[u8]) -> bool {
+    pub(crate) fn holds(&self, entry: &[u8]) -> bool {
         entry.len() == usize::from(self.entry_bytes) && crc32fast::hash(entry) == self.entry_crc
     }
 
@@ -126,7 +126,7 @@ pub(super) fn look(bytes: &[u8], uid: Option<LedgerUid>, position: Position) -> 
 }
 
 /// The ledger and position that an entry names.
-pub(super) fn names(entry: &[u8]) -> Option<(LedgerUid, Position)> {
+pub(crate) fn names(entry: &[u8]) -> Option<(LedgerUid, Position)> {
     let uid = entry.get(1..17)?.try_into().ok()?;
     let position = entry.get(17..25)?.try_into().ok()?;
     Some((LedgerUid(uid), Position(u64::from_le_bytes(position))))

@@ -21,17 +21,17 @@ mod chain;
 mod close;
 mod findings;
 mod footer;
-mod frame;
+pub(crate) mod frame;
 mod header;
 mod ledger;
-mod names;
+pub(crate) mod names;
 mod published;
 mod resync;
-mod source;
+pub(crate) mod source;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod torn;
-mod walk;
+pub(crate) mod walk;
 
 /// Who watches, and waits.
 pub trait Progress {
@@ -151,7 +151,7 @@ fn unread(name: String, reason: String) -> LedgerReport {
 }
 
 /// Adds up what has been read, over all files.
-struct Meter<'a> {
+pub(crate) struct Meter<'a> {
     progress: &'a dyn Progress,
     finished: AtomicU64,
     here: AtomicU64,
@@ -159,7 +159,7 @@ struct Meter<'a> {
 }
 
 impl<'a> Meter<'a> {
-    fn new(progress: &'a dyn Progress) -> Self {
+    pub(crate) fn new(progress: &'a dyn Progress) -> Self {
         Self { progress, finished: AtomicU64::new(0), here: AtomicU64::new(0), total: AtomicU64::new(0) }
     }
 

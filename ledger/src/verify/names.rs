@@ -34,7 +34,7 @@ pub(super) fn strangers_in_ledger(disk: &dyn Disk, ledger: &Path) -> io::Result<
 }
 
 /// The segments of a ledger, in order.
-pub(super) fn segments(disk: &dyn Disk, ledger: &Path) -> io::Result<Vec<Segment>> {
+pub(crate) fn segments(disk: &dyn Disk, ledger: &Path) -> io::Result<Vec<Segment>> {
     let names = disk.list(&ledger.join("log"))?;
     let mut found: Vec<(Position, String)> =
         names.into_iter().filter_map(|name| Some((segment_position(&name)?, name))).collect();

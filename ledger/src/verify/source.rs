@@ -13,7 +13,7 @@ const WINDOW_BYTES: usize = 1024 * 1024;
 pub(super) const SECTOR: u64 = 512;
 
 /// A file and the piece of it that is in memory.
-pub(super) struct Source<'a> {
+pub(crate) struct Source<'a> {
     file: Arc<dyn DiskFile>,
     len: u64,
     window: Vec<u8>,
@@ -22,7 +22,7 @@ pub(super) struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    pub(super) fn open(disk: &dyn Disk, path: &Path, meter: &'a Meter<'a>) -> io::Result<Self> {
+    pub(crate) fn open(disk: &dyn Disk, path: &Path, meter: &'a Meter<'a>) -> io::Result<Self> {
         let file = disk.open(path, Open::Read)?;
         let len = file.len()?;
         Ok(Self { file, len, window: Vec::new(), start: 0, meter })
@@ -34,7 +34,7 @@ impl<'a> Source<'a> {
     }
 
     /// The bytes from `offset` on: `bytes` of them, or fewer where the file ends.
-    pub(super) fn read(&mut self, offset: u64, bytes: usize) -> io::Result<&[u8]> {
+    pub(crate) fn read(&mut self, offset: u64, bytes: usize) -> io::Result<&[u8]> {
         let end = offset.saturating_add(bytes as u64).min(self.len);
         if offset >= end {
             return Ok(&[]);

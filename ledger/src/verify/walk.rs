@@ -15,10 +15,10 @@ use crate::types::{LedgerUid, Link, Position};
 
 /// Which file is judged, and what its name and its neighbours say.
 #[derive(Clone, Debug)]
-pub(super) struct Segment {
+pub(crate) struct Segment {
     /// Relative to the ledger's directory.
-    pub(super) file: Arc<str>,
-    pub(super) named: Position,
+    pub(crate) file: Arc<str>,
+    pub(crate) named: Position,
     /// The name of the segment behind it; `None` for the last one, which alone may be open.
     pub(super) follower: Option<Position>,
 }

@@ -374,3 +374,14 @@ fn names_that_no_ledger_has_are_reported() {
         [("Backup", false), ("default", true)]
     );
 }
+
+#[test]
+fn a_segment_that_cannot_be_read_does_not_hide_the_others() {
+    let built = small();
+    built.files.take("log/00000000000000000006.seg");
+    // A directory in its place.
+    built.files.put("log/00000000000000000006.seg/x", vec![]);
+    let (file, _, end) = built.frames[13].clone();
+    built.files.change(&file, |bytes| bytes[end as usize - 1] ^= 1);
+    assert_eq!(positions(&built), [6, 13]);
+}

@@ -10,7 +10,7 @@ mod crashes;
 mod damages;
 mod flips;
 mod servers;
-mod writer;
+pub(crate) mod writer;
 
 use writer::{Built, Files, build, plan};
 

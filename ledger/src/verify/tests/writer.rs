@@ -9,26 +9,26 @@ use crate::disk::{Disk, DiskFile, Open};
 use crate::entry::{Header, IdKey, encode, link};
 use crate::types::{LedgerUid, Link, Position, Time};
 
-pub(super) const UID: LedgerUid = LedgerUid(*b"the test ledger!");
+pub(crate) const UID: LedgerUid = LedgerUid(*b"the test ledger!");
 
 #[derive(Default)]
-pub(super) struct Files(pub(super) Mutex<BTreeMap<PathBuf, Arc<Vec<u8>>>>);
+pub(crate) struct Files(pub(super) Mutex<BTreeMap<PathBuf, Arc<Vec<u8>>>>);
 
 impl Files {
-    pub(super) fn put(&self, file: &str, bytes: Vec<u8>) {
+    pub(crate) fn put(&self, file: &str, bytes: Vec<u8>) {
         self.0.lock().unwrap().insert(Path::new("d/ledgers/default").join(file), Arc::new(bytes));
     }
 
-    pub(super) fn take(&self, file: &str) -> Vec<u8> {
+    pub(crate) fn take(&self, file: &str) -> Vec<u8> {
         let bytes = self.0.lock().unwrap().remove(&Path::new("d/ledgers/default").join(file));
         bytes.unwrap().to_vec()
     }
 
-    pub(super) fn get(&self, file: &str) -> Vec<u8> {
+    pub(crate) fn get(&self, file: &str) -> Vec<u8> {
         self.0.lock().unwrap()[&Path::new("d/ledgers/default").join(file)].to_vec()
     }
 
-    pub(super) fn change(&self, file: &str, change: impl FnOnce(&mut Vec<u8>)) {
+    pub(crate) fn change(&self, file: &str, change: impl FnOnce(&mut Vec<u8>)) {
         let mut bytes = self.get(file);
         change(&mut bytes);
         self.put(file, bytes);
@@ -88,21 +88,21 @@ impl Disk for Files {
 
 /// One frame to be written: what stands in its header, and its entry.
 #[derive(Clone)]
-pub(super) struct Planned {
-    pub(super) header: Header,
-    pub(super) event: Vec<u8>,
-    pub(super) batch: (u16, u16),
-    pub(super) lag: u32,
+pub(crate) struct Planned {
+    pub(crate) header: Header,
+    pub(crate) event: Vec<u8>,
+    pub(crate) batch: (u16, u16),
+    pub(crate) lag: u32,
     /// The position for which the frame is written.
-    pub(super) framed: Position,
+    pub(crate) framed: Position,
 }
 
 impl Planned {
-    pub(super) fn entry(&self) -> Vec<u8> {
+    pub(crate) fn entry(&self) -> Vec<u8> {
         encode(&self.header, &self.event).unwrap()
     }
 
-    pub(super) fn frame(&self) -> Vec<u8> {
+    pub(crate) fn frame(&self) -> Vec<u8> {
         let entry = self.entry();
         let mut frame = b"TL".to_vec();
         frame.extend((entry.len() as u16).to_le_bytes());
@@ -120,7 +120,7 @@ impl Planned {
 }
 
 /// Entries of `sizes` bytes of event each, one batch per inner list; each batch is durable before the next.
-pub(super) fn plan(batches: &[&[usize]]) -> Vec<Planned> {
+pub(crate) fn plan(batches: &[&[usize]]) -> Vec<Planned> {
     let (mut planned, mut previous) = (Vec::<Planned>::new(), Link::default());
     for sizes in batches {
         for (index, size) in sizes.iter().enumerate() {
@@ -145,13 +145,13 @@ pub(super) fn plan(batches: &[&[usize]]) -> Vec<Planned> {
 }
 
 /// Recomputes the links from entry `from` on, as somebody would who hides a change.
-pub(super) fn rechain(planned: &mut [Planned], from: usize) {
+pub(crate) fn rechain(planned: &mut [Planned], from: usize) {
     for i in from.max(1)..planned.len() {
         planned[i].header.previous = link(&planned[i - 1].entry());
     }
 }
 
-pub(super) fn segment_header(uid: LedgerUid, first: u64, before: Link, capacity: u64) -> Vec<u8> {
+pub(crate) fn segment_header(uid: LedgerUid, first: u64, before: Link, capacity: u64) -> Vec<u8> {
     let mut bytes = b"TKLSEG01".to_vec();
     bytes.extend(1_u32.to_le_bytes());
     bytes.extend(uid.0);
@@ -164,7 +164,7 @@ pub(super) fn segment_header(uid: LedgerUid, first: u64, before: Link, capacity:
 }
 
 /// A segment's frames behind its header, and where each begins; the last offset is where they end.
-pub(super) fn frames(planned: &[Planned], capacity: u64) -> (Vec<u8>, Vec<u64>) {
+pub(crate) fn frames(planned: &[Planned], capacity: u64) -> (Vec<u8>, Vec<u64>) {
     let first = &planned[0].header;
     let mut bytes = segment_header(UID, first.position.0, first.previous, capacity);
     let mut offsets = Vec::new();
@@ -176,14 +176,14 @@ pub(super) fn frames(planned: &[Planned], capacity: u64) -> (Vec<u8>, Vec<u64>) 
     (bytes, offsets)
 }
 
-pub(super) fn open_segment(planned: &[Planned], capacity: u64) -> (Vec<u8>, Vec<u64>) {
+pub(crate) fn open_segment(planned: &[Planned], capacity: u64) -> (Vec<u8>, Vec<u64>) {
     let (mut bytes, offsets) = frames(planned, capacity);
     assert!(bytes.len() as u64 <= capacity);
     bytes.resize(capacity as usize, 0);
     (bytes, offsets)
 }
 
-pub(super) fn sealed_segment(planned: &[Planned], capacity: u64) -> (Vec<u8>, Vec<u64>) {
+pub(crate) fn sealed_segment(planned: &[Planned], capacity: u64) -> (Vec<u8>, Vec<u64>) {
     let (mut bytes, offsets) = frames(planned, capacity);
     let last = planned.last().unwrap();
     bytes.resize(bytes.len().next_multiple_of(512), 0);
@@ -214,7 +214,7 @@ pub(super) fn sealed_segment(planned: &[Planned], capacity: u64) -> (Vec<u8>, Ve
     (bytes, offsets)
 }
 
-pub(super) fn tail_file(next: u64, link: Link) -> Vec<u8> {
+pub(crate) fn tail_file(next: u64, link: Link) -> Vec<u8> {
     let mut bytes = b"TKLTAIL1".to_vec();
     bytes.extend(next.to_le_bytes());
     bytes.extend(link.0);
@@ -223,15 +223,15 @@ pub(super) fn tail_file(next: u64, link: Link) -> Vec<u8> {
 }
 
 /// A log as it was built: its files, and the extent of every frame.
-pub(super) struct Built {
-    pub(super) files: Files,
+pub(crate) struct Built {
+    pub(crate) files: Files,
     /// File and first byte of each entry's frame, with the byte behind it.
-    pub(super) frames: Vec<(String, u64, u64)>,
-    pub(super) segments: Vec<String>,
+    pub(crate) frames: Vec<(String, u64, u64)>,
+    pub(crate) segments: Vec<String>,
 }
 
 /// Puts entries into segments: sealed ones of `sealed` entries each, and an open one for the rest.
-pub(super) fn build(planned: &[Planned], sealed: &[usize], capacity: u64) -> Built {
+pub(crate) fn build(planned: &[Planned], sealed: &[usize], capacity: u64) -> Built {
     let mut built = Built { files: Files::default(), frames: Vec::new(), segments: Vec::new() };
     let mut rest = planned;
     for (i, entries) in sealed.iter().chain([&usize::MAX]).enumerate() {
