@@ -22,7 +22,7 @@ fn check(frame: &[u8], naming: Option<Naming<'_>>, expected: &Expect) {
     let mut shown = String::new();
     for field in describe(frame, naming) {
         let bytes = hex::encode(&field.bytes);
-        shown += &format!("{:>4} {:<22} {bytes} = {}\n", field.offset, field.name, field.value);
+        shown += &format!("{:<4} {:<22} {bytes} = {}\n", field.offset, field.name, field.value);
     }
     expected.assert_eq(&shown);
 }
@@ -53,31 +53,31 @@ fn an_entry_is_shown_byte_by_byte() {
         &planned(EVENT).frame(),
         Some(&names),
         &expect![[r#"
-           0 frame.magic            544c = TL
-           2 frame.entry_bytes      8700 = 135
-           4 frame.batch_index      0000 = 0
-           6 frame.batch_entries    0100 = 1
-           8 frame.lag              00000000 = 0: 1 entries were durable when it was written
-          12 frame.entry_crc        26df84d3 = d384df26, fits
-          16 frame.header_crc       a171d398 = 98d371a1, fits
-          20 entry.version          01 = 1
-          21 entry.ledger_uid       7468652074657374206c656467657221 = 74686520-7465-7374-206c-656467657221
-          37 entry.position         0100000000000000 = 1
-          45 entry.epoch            00000000 = 0
-          49 entry.previous_link    3e40166fa3dd215c6d64f4bc0f64522ec4822c66bc117a345ad3ad2e23651433 = 3e40166fa3dd215c6d64f4bc0f64522ec4822c66bc117a345ad3ad2e23651433
-          81 entry.recorded_at      01002a36fe9c9717 = 2023-11-14T22:13:20.000000001Z
-          89 entry.event_id         0000000000000000000000002468acf0 = 00000000-0000-0000-0000-00002468acf0
-         105 entry.emitter_bytes    0d = 13
-         106 entry.emitter          746f6b656e2d73657276696365 = token-service
-         119 event.greeting         0a0568656c6c6f = "hello"
-         126 event.owner            1209 = a message of 9 bytes
-         128 event.owner.number     089601 = 150
-         131 event.owner.name       12047465616d = "team"
-         137 event.3                190100000000000000 = 1
-         146 event.4                2502000000 = 2
-         151 event.5                2a02fffe = fffe
-         155 link                    = 5c5cf023195c57664b1363c77122a194691d1fe0a95cab5219ae4e7a96b1ac89
-    "#]],
+            0    frame.magic            544c = TL
+            2    frame.entry_bytes      8700 = 135
+            4    frame.batch_index      0000 = 0
+            6    frame.batch_entries    0100 = 1
+            8    frame.lag              00000000 = 0: 1 entries were durable when it was written
+            12   frame.entry_crc        26df84d3 = d384df26, fits
+            16   frame.header_crc       a171d398 = 98d371a1, fits
+            20   entry.version          01 = 1
+            21   entry.ledger_uid       7468652074657374206c656467657221 = 74686520-7465-7374-206c-656467657221
+            37   entry.position         0100000000000000 = 1
+            45   entry.epoch            00000000 = 0
+            49   entry.previous_link    3e40166fa3dd215c6d64f4bc0f64522ec4822c66bc117a345ad3ad2e23651433 = 3e40166fa3dd215c6d64f4bc0f64522ec4822c66bc117a345ad3ad2e23651433
+            81   entry.recorded_at      01002a36fe9c9717 = 2023-11-14T22:13:20.000000001Z
+            89   entry.event_id         0000000000000000000000002468acf0 = 00000000-0000-0000-0000-00002468acf0
+            105  entry.emitter_bytes    0d = 13
+            106  entry.emitter          746f6b656e2d73657276696365 = token-service
+            119  event.greeting         0a0568656c6c6f = "hello"
+            126  event.owner            1209 = a message of 9 bytes
+            128  event.owner.number     089601 = 150
+            131  event.owner.name       12047465616d = "team"
+            137  event.3                190100000000000000 = 1
+            146  event.4                2502000000 = 2
+            151  event.5                2a02fffe = fffe
+            155  link                    = 5c5cf023195c57664b1363c77122a194691d1fe0a95cab5219ae4e7a96b1ac89
+        "#]],
     );
 }
 

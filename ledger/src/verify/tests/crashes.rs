@@ -154,3 +154,28 @@ fn a_segment_that_was_prepared_and_never_begun_is_sound() {
     let report = judged(&built.files);
     assert_eq!((report.damage, report.entries.0), (vec![], 2));
 }
+
+#[test]
+fn a_lost_sector_of_a_footer_amid_the_log_is_damage() {
+    let sizes = vec![30; 101];
+    let batches: Vec<&[usize]> = sizes.chunks(1).collect();
+    let built = build(&plan(&batches), &[100], 32768);
+    let start = (built.frames[99].2 as usize).next_multiple_of(512);
+    built.files.change(FIRST, |bytes| bytes[start + 512..start + 1024].fill(0));
+    let report = judged(&built.files);
+    assert_eq!((report.ok(), report.torn_bytes, report.entries.0), (false, 0, 101));
+}
+
+#[test]
+fn a_header_that_lost_its_second_sector_begins_as_every_frame_does_or_is_damage() {
+    // The second frame begins six bytes before a sector does.
+    let size = 1024 - 6 - 512 - 20 - 86 - "token-service".len();
+    let built = build(&plan(&[&[size], &[60]]), &[], 4096);
+    assert_eq!(built.frames[1].1, 1018);
+    built.files.change(FIRST, |bytes| bytes[1024..].fill(0));
+    let torn = judged(&built.files);
+    assert_eq!((torn.damage, torn.torn_bytes, torn.entries.0), (vec![], 3, 1));
+    built.files.change(FIRST, |bytes| bytes[1018] = b'X');
+    let damaged = judged(&built.files);
+    assert_eq!((damaged.damage.len(), damaged.damage[0].position.0, damaged.torn_bytes), (1, 1, 0));
+}

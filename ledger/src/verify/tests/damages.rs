@@ -385,3 +385,36 @@ fn a_segment_that_cannot_be_read_does_not_hide_the_others() {
     built.files.change(&file, |bytes| bytes[end as usize - 1] ^= 1);
     assert_eq!(positions(&built), [6, 13]);
 }
+
+#[test]
+fn a_wiped_entry_just_before_the_footer_is_found_where_it_was() {
+    let built = build(&plan(&[&[100], &[20], &[50]]), &[2], 4096);
+    let (_, from, to) = built.frames[1].clone();
+    assert_eq!((from - 1) / 512, (to - 1) / 512, "the footer stands where it would without the entry");
+    built.files.change(FIRST, |bytes| bytes[from as usize..to as usize].fill(0));
+    let report = judged(&built.files);
+    let found: Vec<_> = report.damage.iter().map(|d| (d.position.0, d.offset)).collect();
+    assert_eq!(found[0], (1, from), "{:?}", report.damage);
+}
+
+#[test]
+fn an_id_missing_from_the_footer_is_found_though_another_entry_cannot_be_read() {
+    let built = small();
+    let start = (built.frames[5].2 as usize).next_multiple_of(512);
+    built.files.change(FIRST, |bytes| {
+        let end = bytes.len() - 16;
+        // The last id's key, sorted as before.
+        bytes[end - 12] ^= 1;
+        let crc = crc32fast::hash(&bytes[start..end]);
+        bytes[end..end + 4].copy_from_slice(&crc.to_le_bytes());
+    });
+    let alone = judged(&built.files).damage;
+    assert_eq!(alone.len(), 1, "{alone:?}");
+    let garbled = (alone[0].position.0 as usize + 1) % 5;
+    built.files.change(FIRST, |bytes| bytes[built.frames[garbled].1 as usize + 60] ^= 1);
+    let mut found = positions(&built);
+    found.sort_unstable();
+    let mut expected = [garbled as u64, alone[0].position.0];
+    expected.sort_unstable();
+    assert_eq!(found, expected);
+}
