@@ -9,6 +9,7 @@ pub mod entry;
 pub mod event;
 pub mod guard;
 pub mod ids;
+pub mod inspect;
 pub mod log;
 pub mod replay;
 pub mod restore;
@@ -26,3 +27,4 @@ pub mod types;
 pub mod pb {
     include!(concat!(env!("OUT_DIR"), "/tokenledger.v1.rs"));
 }
+pub mod verify;
