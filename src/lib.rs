@@ -1,0 +1,3 @@
+//! The shell of tokenledger: everything that talks.
+
+pub mod json;
