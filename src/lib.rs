@@ -1,3 +1,4 @@
 //! The shell of tokenledger: everything that talks.
 
+pub mod import;
 pub mod json;
