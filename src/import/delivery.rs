@@ -118,7 +118,8 @@ impl<'a, T: Target> Delivery<'a, T> {
         self.bytes = 0;
         self.delivered += sent.len() as u64;
         // A target that answers too little has not said that the rest is safe.
-        let unanswered = std::iter::repeat_with(|| Outcome::Refused { reason: "was not answered".to_owned() });
+        let unanswered =
+            std::iter::repeat_with(|| Outcome::Refused { reason: "was not answered".to_owned() });
         for (sent, outcome) in sent.into_iter().zip(outcomes.into_iter().chain(unanswered)) {
             self.count(sent, outcome);
         }

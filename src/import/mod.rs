@@ -6,6 +6,8 @@
 
 pub mod cloudtrail;
 mod delivery;
+#[cfg(test)]
+mod fake;
 pub mod ndjson;
 mod summary;
 

@@ -4,6 +4,9 @@
 //! unmapped: another ledger writes its own. The rest is sent as it was, under its own ids and emitters, so that a
 //! second import adds nothing. Nothing is introduced: an export holds the introductions of its ledger.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashSet;
 use std::io::BufRead;
 

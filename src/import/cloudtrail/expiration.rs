@@ -5,7 +5,8 @@ use ledger::types::Time;
 
 /// Forms of `credentials.expiration` without a zone, which are UTC: `Jul 10, 2023, 1:04:53 PM`, the same without the
 /// second comma, the form of ISO 8601 without separators, and with a space.
-const FORMS: &[&str] = &["%b %d, %Y, %I:%M:%S %p", "%b %d, %Y %I:%M:%S %p", "%Y%m%dT%H%M%SZ", "%Y-%m-%d %H:%M:%S"];
+const FORMS: &[&str] =
+    &["%b %d, %Y, %I:%M:%S %p", "%b %d, %Y %I:%M:%S %p", "%Y%m%dT%H%M%SZ", "%Y-%m-%d %H:%M:%S"];
 
 /// From here on a number is milliseconds since 1970, below it seconds: the seconds of the year 5138.
 const MILLIS_FROM: i64 = 100_000_000_000;
@@ -67,7 +68,9 @@ mod tests {
 
     #[test]
     fn what_is_no_time_is_none() {
-        for text in ["", "soon", "0", "-5", "99999999999999999999", "1688994293.x", "Jul 40, 2023, 1:04:53 PM"] {
+        for text in
+            ["", "soon", "0", "-5", "99999999999999999999", "1688994293.x", "Jul 40, 2023, 1:04:53 PM"]
+        {
             assert_eq!(parse(text), None, "{text}");
         }
     }

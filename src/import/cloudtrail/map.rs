@@ -17,7 +17,7 @@ use ledger::types::{BadName, Emitter, NotATime, Time};
 use uuid::Uuid;
 
 use super::call::Call;
-use super::caller::{Principal, Subject};
+use super::caller::{Principal, Subject, joined};
 use super::expiration;
 use super::record::{Record, Word};
 
@@ -109,7 +109,7 @@ fn text<T: From<Text>>(text: &str, field: &'static str) -> Result<T, Unmappable>
 
 /// An id `{kind}/{name}`.
 fn named<T: From<Text>>(kind: &str, name: &Word, field: &'static str) -> Result<T, Unmappable> {
-    text(&format!("{kind}/{}", need(name, field)?), field)
+    joined(&[kind, need(name, field)?], "/").map(T::from).map_err(|e| Unmappable::Text(field, e))
 }
 
 /// The AWS account whose trail this is.
@@ -282,7 +282,11 @@ fn created(principal: Principal, subject: &Subject, record: &Record) -> Result<F
         protected: false,
         // Where AWS has the account, and the id that is its alone: a name may be used again, that id never. Tags and
         // descriptions stay out: people write secrets into them.
-        attributes: attributes(&[("arn", &response.arn), ("path", &response.path), ("unique_id", &response.id)])?,
+        attributes: attributes(&[
+            ("arn", &response.arn),
+            ("path", &response.path),
+            ("unique_id", &response.id),
+        ])?,
     })
 }
 

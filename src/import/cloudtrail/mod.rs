@@ -161,7 +161,10 @@ impl Gathered {
             let created = matches!(event.fact, Fact::AccountCreated { .. });
             let new = event.account.as_ref().is_some_and(|account| seen.insert(account.clone()));
             // The parts of an introduction were checked with the event itself.
-            if new && !created && let Ok(introduction) = introduction(&event, &subject) {
+            if new
+                && !created
+                && let Ok(introduction) = introduction(&event, &subject)
+            {
                 delivery.push_own(introduction, origin()).await?;
             }
             delivery.push(event, origin()).await?;
@@ -185,7 +188,9 @@ fn strangers(found: &[Found]) -> Vec<AccountId> {
     let events = found.iter().map(|f| &f.mapped.event);
     let firsts = events.filter_map(|event| Some((event, event.account.as_ref()?)));
     firsts
-        .filter(|(event, account)| seen.insert(*account) && !matches!(event.fact, Fact::AccountCreated { .. }))
+        .filter(|(event, account)| {
+            seen.insert(*account) && !matches!(event.fact, Fact::AccountCreated { .. })
+        })
         .map(|(_, account)| account.clone())
         .collect()
 }
@@ -195,7 +200,8 @@ async fn known<T: Target>(target: &mut T, accounts: Vec<AccountId>) -> Result<Ha
     let mut known = HashSet::new();
     for some in accounts.chunks(BATCH_EVENTS_MAX) {
         let answers = target.known(some).await?;
-        known.extend(some.iter().zip(answers).filter(|(_, known)| *known).map(|(account, _)| account.clone()));
+        known
+            .extend(some.iter().zip(answers).filter(|(_, known)| *known).map(|(account, _)| account.clone()));
     }
     Ok(known)
 }

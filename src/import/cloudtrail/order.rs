@@ -43,7 +43,9 @@ impl Story {
         }
         let account = self.renamed.get(&named).cloned().unwrap_or_else(|| named.clone());
         match &mut event.fact {
-            Fact::AccountUpdated { handle: Some(new), .. } => self.rename(&named, &account, subject, new.as_str()),
+            Fact::AccountUpdated { handle: Some(new), .. } => {
+                self.rename(&named, &account, subject, new.as_str())
+            }
             Fact::AccountCreated { .. } | Fact::AccountDeleted { .. } => {
                 self.renamed.remove(&named);
                 self.passwords.remove(&account);
@@ -68,7 +70,9 @@ impl Story {
         let now = Subject { name: new.to_owned(), ..subject.clone() };
         // The new name was checked as a handle; with its account before it, it may still be too long for an id. Then
         // calls under it were refused by the mapping already.
-        if let Ok(id) = now.account() && id != *account {
+        if let Ok(id) = now.account()
+            && id != *account
+        {
             self.renamed.insert(id, account.clone());
         }
     }
@@ -76,10 +80,8 @@ impl Story {
     /// The token of a password that is set: `None` for the first that is met.
     fn set_password(&mut self, account: &AccountId, again: &str) -> Option<TokenId> {
         let first = Text::new(LOGIN_PROFILE).ok().map(TokenId)?;
-        let password = self
-            .passwords
-            .entry(account.clone())
-            .or_insert_with(|| Password { token: first, ended: false });
+        let password =
+            self.passwords.entry(account.clone()).or_insert_with(|| Password { token: first, ended: false });
         if std::mem::take(&mut password.ended) {
             password.token = TokenId::new(again).ok()?;
         }

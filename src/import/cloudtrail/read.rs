@@ -4,11 +4,11 @@ use std::fmt;
 use std::io::Read;
 use std::marker::PhantomData;
 
+use serde::Deserialize;
 use serde::de::{
     DeserializeSeed, Deserializer, Error, IgnoredAny, IntoDeserializer, MapAccess, SeqAccess, Visitor,
     value::{MapAccessDeserializer, StringDeserializer},
 };
-use serde::Deserialize;
 
 use super::record::{FIELDS, ObjectVisitor, Record};
 
@@ -36,7 +36,9 @@ pub(super) enum BadFile {
     #[error("is not CloudTrail: neither an object with `Records`, nor a list of records, nor a record")]
     NotCloudTrail,
     /// Some items of its list are no records.
-    #[error("holds {count} items that are not records of CloudTrail, the first at {first}; the records were used")]
+    #[error(
+        "holds {count} items that are not records of CloudTrail, the first at {first}; the records were used"
+    )]
     NotRecords {
         /// How many.
         count: u64,

@@ -229,7 +229,8 @@ impl<T> std::ops::Deref for Part<T> {
 
 impl<'de, T: DeserializeOwned + Default> Deserialize<'de> for Part<T> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(ObjectVisitor(PhantomData)).map(|object: Option<T>| Self(object.unwrap_or_default()))
+        from.deserialize_any(ObjectVisitor(PhantomData))
+            .map(|object: Option<T>| Self(object.unwrap_or_default()))
     }
 }
 
