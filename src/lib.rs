@@ -5,6 +5,9 @@ pub mod server;
 
 pub mod grpc;
 
+pub mod import;
+pub mod json;
+
 pub mod auth;
 pub mod wire;
 
