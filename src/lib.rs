@@ -7,4 +7,12 @@ pub mod server;
 pub mod import;
 pub mod json;
 
+pub mod clock;
+pub mod follower;
+pub mod metrics;
+pub mod projection;
+pub mod reader;
+pub mod restorer;
+pub mod store;
 pub mod wire;
+pub mod writer;

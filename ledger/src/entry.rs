@@ -161,3 +161,12 @@ pub struct Record {
     /// Its index in its batch, from 0, and how many entries the batch has; (0, 1) for an event alone.
     pub batch: (u16, u16),
 }
+
+impl Record {
+    /// The key under which its event id is remembered; `None` where the entry cannot be read.
+    #[must_use]
+    pub fn id_key(&self) -> Option<IdKey> {
+        let (header, _) = decode(&self.entry).ok()?;
+        Some(IdKey::of(&header.emitter, &header.event_id))
+    }
+}

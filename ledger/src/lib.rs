@@ -8,11 +8,16 @@ pub mod disk;
 pub mod entry;
 pub mod event;
 pub mod guard;
+pub mod ids;
 pub mod log;
 pub mod replay;
+pub mod restore;
 pub mod sequencer;
 pub mod snapshot;
 pub mod state;
+#[cfg(any(test, feature = "testing"))]
+#[doc(hidden)]
+pub mod testing;
 pub mod tree;
 pub mod types;
 

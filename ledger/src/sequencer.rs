@@ -134,6 +134,22 @@ pub enum Refused {
     Unreadable(String),
 }
 
+impl Refused {
+    /// The stable name of the reason: for a broken rule, that of the first.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::IdTaken { .. } => "event_id_taken",
+            Self::VersionMoved { .. } => "version_moved",
+            Self::Rules(findings) => findings.violations.first().map_or("rule", |v| v.rule.as_str()),
+            Self::FarFuture { .. } => "far_future",
+            Self::Large => "event_too_large",
+            Self::WithBatch { .. } => "batch_refused",
+            Self::Unreadable(_) => "ids_unreadable",
+        }
+    }
+}
+
 fn rules(findings: &Findings) -> String {
     let rules: Vec<&str> = findings.violations.iter().map(|v| v.rule.as_str()).collect();
     rules.join(", ")

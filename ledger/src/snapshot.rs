@@ -133,7 +133,7 @@ fn parse(bytes: &[u8]) -> Option<Snapshot> {
     })
 }
 
-/// The state of a log: from the newest snapshot that fits it, and the entries behind that; or from its beginning.
+/// The state of a log and the end that it belongs to: from the newest snapshot that fits it, and the entries behind that; or from its beginning.
 ///
 /// # Errors
 /// Where the log cannot be read.
@@ -141,7 +141,7 @@ pub fn recover(
     disk: &dyn Disk,
     dir: &Path,
     log: &dyn crate::log::LogStore,
-) -> Result<State, crate::log::ReadError> {
+) -> Result<(State, Tail), crate::log::ReadError> {
     let tail = log.tail();
     let mut state =
         newest_first(disk, dir).find(|s| fits(s, log, &tail)).map(|s| s.state).unwrap_or_default();
@@ -149,7 +149,7 @@ pub fn recover(
         state.apply(&recorded);
         true
     })?;
-    Ok(state)
+    Ok((state, tail))
 }
 
 /// Whether a snapshot is of this log: the entry that it ends with has the link that it says.

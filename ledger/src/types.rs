@@ -34,7 +34,9 @@ impl Time {
         if !(0..1_000_000_000).contains(&nanos) {
             return None;
         }
-        seconds.checked_mul(1_000_000_000)?.checked_add(i64::from(nanos)).map(Self)
+        // In the first second of the type's range, the full second alone lies outside of it.
+        let nanoseconds = i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
+        i64::try_from(nanoseconds).ok().map(Self)
     }
 
     /// Seconds since the epoch (rounded down) and nanoseconds of that second.

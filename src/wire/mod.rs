@@ -1,5 +1,7 @@
 //! The wire: generated messages and services, and the one way from and to them.
 
+pub mod convert;
+pub mod status;
 mod strict;
 
 pub use strict::StrictCodec;

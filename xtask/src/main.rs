@@ -1,3 +1,87 @@
-//! Development tasks: `cargo xtask TASK`.
+//! Development tasks that a shell line is too little for: `cargo xtask TASK`.
 
-fn main() {}
+mod advisories;
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
+
+use advisories::Network;
+
+const USAGE: &str = "\
+Development tasks.
+
+Usage: cargo xtask advisories [--offline]
+
+  advisories   asks whether a dependency has a known flaw, was yanked or is unmaintained
+    --offline  judges by the advisories fetched last time, and fetches none
+";
+
+/// What the command line asks for.
+#[derive(Debug, PartialEq, Eq)]
+enum Task {
+    Advisories(Network),
+    Usage,
+}
+
+impl Task {
+    /// Reads the arguments that follow the program's name; `None` where they ask for nothing that exists.
+    fn parse(arguments: &[&str]) -> Option<Self> {
+        match arguments {
+            ["advisories"] => Some(Self::Advisories(Network::Fetch)),
+            ["advisories", "--offline"] => Some(Self::Advisories(Network::Offline)),
+            ["help" | "-h" | "--help"] => Some(Self::Usage),
+            _ => None,
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match Task::parse(&arguments) {
+        Some(Task::Advisories(network)) => advisories(network),
+        Some(Task::Usage) => say(USAGE, ExitCode::SUCCESS),
+        None => say(USAGE, ExitCode::from(2)),
+    }
+}
+
+fn advisories(network: Network) -> ExitCode {
+    match advisories::check(workspace(), network) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => say(&format!("{problem}\n"), ExitCode::FAILURE),
+    }
+}
+
+/// The root of the workspace, whatever directory the task is called in.
+fn workspace() -> &'static Path {
+    let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
+    xtask.parent().unwrap_or(xtask)
+}
+
+/// Says it on stderr, for stdout belongs to the tools that a task runs.
+fn say(text: &str, exit: ExitCode) -> ExitCode {
+    // A closed stderr is no reason to change the answer.
+    let _ = std::io::stderr().write_all(text.as_bytes());
+    exit
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn advisories_are_fetched_unless_told_otherwise() {
+        assert_eq!(Task::parse(&["advisories"]), Some(Task::Advisories(Network::Fetch)));
+        assert_eq!(Task::parse(&["advisories", "--offline"]), Some(Task::Advisories(Network::Offline)));
+    }
+
+    #[test]
+    fn a_task_or_an_option_that_does_not_exist_is_a_usage_error() {
+        for arguments in
+            [&[][..], &["advisory"], &["advisories", "--ofline"], &["advisories", "--offline", "x"]]
+        {
+            assert_eq!(Task::parse(arguments), None, "{arguments:?}");
+        }
+    }
+}

@@ -5,6 +5,8 @@ mod encode;
 mod kind;
 mod names;
 pub mod secrets;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 

@@ -85,10 +85,12 @@ fn opaque(word: &str) -> Option<&'static str> {
     let (upper, lower, digits) =
         (has(u8::is_ascii_uppercase), has(u8::is_ascii_lowercase), has(u8::is_ascii_digit));
     let mixed = upper >= 5 && lower >= 5 && digits >= 3;
+    // Of 40 random characters, one in a thousand has no digit, but every twentieth has fewer than three.
+    let mixed_key = upper >= 8 && lower >= 5 && digits >= 1;
     // A path has short words between its slashes; a value in base64 has them at random.
     let slashes = has(|b| *b == b'/');
     match bytes.len() {
-        40 if mixed && (slashes >= 1 || word.contains('+')) && slashes <= 4 && !word.starts_with('/') => {
+        40 if mixed_key && (slashes >= 1 || word.contains('+')) && slashes <= 4 && !word.starts_with('/') => {
             Some("an AWS secret access key")
         }
         100.. if mixed && slashes * 12 <= bytes.len() => Some("a long random value"),

@@ -109,6 +109,29 @@ impl Token {
         }
     }
 
+    /// The issue of a token that was met before it: what it is becomes known, and what has ended it stays.
+    fn describe(&mut self, issued: Self) {
+        let Self { family, digest, scopes, expiry, issued_at, .. } = issued;
+        // An overlap that has begun ends a token earlier than its own expiry does.
+        let expiry = match (self.expiry, expiry) {
+            (Expiry::At(known), Expiry::At(own)) => Expiry::At(known.min(own)),
+            (Expiry::At(known), _) => Expiry::At(known),
+            (_, own) => own,
+        };
+        *self = Self {
+            family,
+            digest,
+            scopes,
+            expiry,
+            issued_at,
+            expired: self.expired,
+            revoked: self.revoked,
+            leaked: self.leaked,
+            replaced_by: self.replaced_by.take(),
+            last_used_at: self.last_used_at,
+        };
+    }
+
     /// Whether it works at a moment, its account being live. An unknown expiry never counts as over.
     #[must_use]
     pub fn status(&self, at: Time) -> TokenStatus {
@@ -199,7 +222,7 @@ pub struct Account {
 
 impl Account {
     /// A life that begins with whatever fact comes first.
-    pub(super) fn unseen(id: &AccountId, incarnation: u32) -> Self {
+    pub(crate) fn unseen(id: &AccountId, incarnation: u32) -> Self {
         Self {
             id: id.clone(),
             incarnation,
@@ -370,15 +393,20 @@ impl Account {
     }
 
     fn issue(&mut self, token: &IssuedToken, family: FamilyId, at: Time) {
-        match self.tokens.get(&token.token) {
+        match self.tokens.get_mut(&token.token) {
             Some(known) if known.issued_at.is_some() => {}
-            _ => {
+            Some(known) => known.describe(Token::issued(token, family, at)),
+            None => {
                 self.tokens.insert(token.token.clone(), Token::issued(token, family, at));
             }
         }
     }
 
     fn rotate(&mut self, old: &TokenId, new: &IssuedToken, overlap_until: Option<Time>, at: Time) {
+        // A token can't replace itself; taken at its word, it would be revoked and leave nothing that works.
+        if *old == new.token {
+            return;
+        }
         let replaced = self.token(old);
         replaced.replaced_by = Some(new.token.clone());
         match (overlap_until, replaced.expiry) {

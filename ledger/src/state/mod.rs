@@ -4,6 +4,8 @@ mod account;
 mod digest;
 mod registers;
 mod slot;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -1,0 +1,199 @@
+//! What follows from events: the state, and each account alone.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::{Account, Slot, State, Status, TokenStatus, digest};
+use crate::event::{AccountId, Expiry, Fact, IssuedToken, Recorded, RevocationReason, Text, TokenId};
+use crate::testing::{self, DAY, of_account};
+use crate::types::Position;
+
+fn fold(history: &[Recorded]) -> State {
+    let mut state = State::default();
+    history.iter().for_each(|recorded| state.apply(recorded));
+    state
+}
+
+fn ids(history: &[Recorded]) -> BTreeSet<AccountId> {
+    history.iter().filter_map(|recorded| recorded.event.account.clone()).collect()
+}
+
+proptest! {
+    #[test]
+    fn an_account_follows_from_its_own_events_alone(history in testing::history(0..60)) {
+        let state = fold(&history);
+        for id in ids(&history) {
+            let alone = Slot::fold(&id, &of_account(&history, &id));
+            prop_assert_eq!(state.slot(&id), alone.as_ref());
+        }
+        prop_assert_eq!(state.accounts(), ids(&history).len());
+        prop_assert_eq!(state.next(), Position(u64::try_from(history.len()).unwrap()));
+    }
+
+    #[test]
+    fn a_state_that_was_put_away_goes_on_as_if_it_had_not(
+        history in testing::history(0..60), cut in any::<prop::sample::Index>()
+    ) {
+        let cut = cut.index(history.len() + 1);
+        let bytes = postcard::to_allocvec(&fold(&history[..cut])).unwrap();
+        let mut state: State = postcard::from_bytes(&bytes).unwrap();
+        history[cut..].iter().for_each(|recorded| state.apply(recorded));
+        let whole = fold(&history);
+        prop_assert_eq!(state.root(), whole.root());
+        prop_assert_eq!(state, whole);
+    }
+
+    #[test]
+    fn an_event_that_is_taken_back_leaves_no_trace(history in testing::history(1..40)) {
+        let (last, rest) = history.split_last().unwrap();
+        let mut state = fold(rest);
+        let undo = state.undo_of(&last.event);
+        state.apply(last);
+        state.undo(undo);
+        prop_assert_eq!(state, fold(rest));
+    }
+
+    #[test]
+    fn a_copy_does_not_change_with_its_original(history in testing::history(2..40)) {
+        let (first, rest) = history.split_at(history.len() / 2);
+        let mut state = fold(first);
+        let copy = state.clone();
+        rest.iter().for_each(|recorded| state.apply(recorded));
+        prop_assert_eq!(copy, fold(first));
+    }
+
+    #[test]
+    fn a_handle_is_held_by_exactly_the_accounts_that_are_there(history in testing::history(0..60)) {
+        let state = fold(&history);
+        for slot in state.slots() {
+            let life = slot.current();
+            let holds = state.holders(life.namespace.as_ref(), &life.handle).any(|id| *id == life.id);
+            prop_assert_eq!(holds, life.status != Status::Deleted);
+        }
+        let held: usize = state.handles.values().map(BTreeSet::len).sum();
+        let there = state.slots().filter(|slot| slot.current().status != Status::Deleted).count();
+        prop_assert_eq!(held, there);
+    }
+
+    #[test]
+    fn at_most_one_life_of_an_id_is_not_deleted(history in testing::history(0..60)) {
+        for slot in fold(&history).slots() {
+            let there = |life: &&Account| life.status != Status::Deleted;
+            prop_assert!(slot.lives().iter().filter(there).count() <= 1);
+        }
+    }
+
+    #[test]
+    fn what_is_leaked_never_works_again(history in testing::history(0..60)) {
+        let mut state = State::default();
+        let mut leaked = BTreeSet::new();
+        for recorded in &history {
+            state.apply(recorded);
+            for (slot, life) in state.slots().flat_map(|slot| slot.lives().iter().map(move |life| (slot, life))) {
+                for (id, token) in &life.tokens {
+                    let key = (slot.current().id.clone(), life.incarnation, id.clone());
+                    if token.leaked {
+                        leaked.insert(key);
+                    } else {
+                        prop_assert!(!leaked.contains(&key));
+                    }
+                    prop_assert!(!token.leaked || token.status(DAY) == TokenStatus::Revoked);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn use_status_and_clock_leave_the_digest_alone(history in testing::history(1..40)) {
+        for slot in fold(&history).slots() {
+            let life = slot.current();
+            let mut other = life.clone();
+            other.status = Status::Disabled;
+            other.deletion = None;
+            other.created_at = None;
+            for token in other.tokens.values_mut() {
+                token.last_used_at = Some(DAY);
+                token.issued_at = None;
+                token.scopes.reverse();
+            }
+            prop_assert_eq!(digest(life), digest(&other));
+        }
+    }
+}
+
+fn token(name: &str) -> TokenId {
+    TokenId(Text::own(name))
+}
+
+fn issued(name: &str) -> Fact {
+    Fact::TokenIssued(IssuedToken {
+        token: token(name),
+        digest: None,
+        family: None,
+        scopes: Vec::new(),
+        expiry: Expiry::Never,
+    })
+}
+
+fn account_after(facts: Vec<Fact>) -> Account {
+    let id = AccountId(Text::own("bot"));
+    let event = |fact| crate::event::Event {
+        event_id: uuid::Uuid::nil(),
+        emitter: crate::types::Emitter::ledger(),
+        emitter_sequence: None,
+        occurred_at: DAY,
+        actor: crate::event::Actor { kind: crate::event::ActorKind::Human, id: Text::own("ann") },
+        cause: crate::event::Cause::default(),
+        account: Some(id.clone()),
+        fact,
+    };
+    let history = testing::record(facts.into_iter().map(event).collect());
+    Slot::fold(&id, &history).unwrap().current().clone()
+}
+
+#[test]
+fn a_token_whose_revocation_is_recorded_before_its_issue_stays_revoked() {
+    let revoked = Fact::TokenRevoked { token: token("t"), reason: RevocationReason::Unspecified };
+    let account = account_after(vec![revoked, issued("t")]);
+    assert_eq!(account.tokens[&token("t")].status(DAY), TokenStatus::Revoked);
+    assert_eq!(account.tokens[&token("t")].expiry, Expiry::Never);
+}
+
+#[test]
+fn a_token_that_is_said_to_replace_itself_still_works() {
+    let Fact::TokenIssued(new) = issued("t") else { unreachable!() };
+    let rotated = Fact::TokenRotated { old: token("t"), new, overlap_until: None };
+    assert_eq!(account_after(vec![issued("t"), rotated]).active_tokens(DAY).count(), 1);
+}
+
+#[test]
+fn a_token_whose_overlap_is_recorded_before_its_issue_still_ends_with_the_overlap() {
+    let Fact::TokenIssued(new) = issued("new") else { unreachable!() };
+    let rotated = Fact::TokenRotated { old: token("old"), new, overlap_until: Some(DAY) };
+    let account = account_after(vec![rotated, issued("old")]);
+    assert_eq!(account.active_tokens(DAY).collect::<Vec<_>>(), [&token("new")]);
+}
+
+#[test]
+fn an_unknown_expiry_counts_as_active() {
+    let used = Fact::TokenUsed { token: token("t"), uses: 1, consumer: None };
+    assert_eq!(account_after(vec![used]).active_tokens(DAY).count(), 1);
+}
+
+#[test]
+fn a_rotated_token_with_an_overlap_works_until_its_end_and_not_longer() {
+    let new = IssuedToken {
+        token: token("new"),
+        digest: None,
+        family: None,
+        scopes: vec![],
+        expiry: Expiry::Never,
+    };
+    let end = DAY.plus_seconds(60);
+    let rotated = Fact::TokenRotated { old: token("old"), new, overlap_until: Some(end) };
+    let account = account_after(vec![issued("old"), rotated]);
+    assert_eq!(account.active_tokens(DAY).count(), 2);
+    assert_eq!(account.active_tokens(end).collect::<Vec<_>>(), [&token("new")]);
+    assert_eq!(account.tokens[&token("new")].family, account.tokens[&token("old")].family);
+}

@@ -1,0 +1,155 @@
+//! What an operator watches: counters and gauges in Prometheus' text form.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use ledger::entry::Record;
+use ledger::log::{FRAME_BYTES, Tail};
+use ledger::sequencer::{Accepted, Refused};
+use ledger::types::LedgerName;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ByLedger {
+    ledger: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ByRule {
+    ledger: String,
+    reason: String,
+}
+
+type Count = Family<ByLedger, Counter>;
+type Level = Family<ByLedger, Gauge<i64, std::sync::atomic::AtomicI64>>;
+
+/// All metrics of a server.
+#[derive(Clone)]
+pub struct Metrics {
+    registry: Arc<Registry>,
+    accepted: Count,
+    repeated: Count,
+    refused: Family<ByRule, Counter<u64, AtomicU64>>,
+    entries: Count,
+    bytes: Count,
+    syncs: Count,
+    position: Level,
+    projected: Level,
+    stopped: Level,
+    rebuilds: Count,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("tokenledger");
+        let count = |registry: &mut Registry, name: &str, help: &str| {
+            let family = Count::default();
+            registry.register(name, help, family.clone());
+            family
+        };
+        let level = |registry: &mut Registry, name: &str, help: &str| {
+            let family = Level::default();
+            registry.register(name, help, family.clone());
+            family
+        };
+        let refused = Family::default();
+        registry.register("append_refused", "Events refused, by reason", refused.clone());
+        Self {
+            accepted: count(&mut registry, "append_accepted", "Events accepted for the first time"),
+            repeated: count(&mut registry, "append_repeated", "Events that were there already"),
+            refused,
+            entries: count(&mut registry, "log_entries", "Entries made durable"),
+            bytes: count(&mut registry, "log_bytes", "Bytes of entries and frames made durable"),
+            syncs: count(&mut registry, "log_syncs", "Groups made durable, each with one sync"),
+            position: level(&mut registry, "log_next_position", "Position of the next entry"),
+            projected: level(
+                &mut registry,
+                "projection_next_position",
+                "Position up to which queries answer",
+            ),
+            stopped: level(&mut registry, "log_stopped", "1 where a ledger takes no appends"),
+            rebuilds: count(&mut registry, "projection_rebuilds", "Projections thrown away and built anew"),
+            registry: Arc::new(registry),
+        }
+    }
+}
+
+impl Metrics {
+    /// The metrics of one ledger.
+    #[must_use]
+    pub fn of(&self, ledger: &LedgerName) -> LedgerMetrics {
+        LedgerMetrics { all: self.clone(), ledger: ledger.to_string() }
+    }
+
+    /// All metrics in Prometheus' text form.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing to a string does not fail.
+        let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
+        text
+    }
+}
+
+/// The metrics of one ledger.
+#[derive(Clone)]
+pub struct LedgerMetrics {
+    all: Metrics,
+    ledger: String,
+}
+
+impl LedgerMetrics {
+    fn label(&self) -> ByLedger {
+        ByLedger { ledger: self.ledger.clone() }
+    }
+
+    /// Answers were found.
+    pub fn answered(&self, results: &[Result<Accepted, Refused>]) {
+        let label = self.label();
+        for result in results {
+            match result {
+                Ok(accepted) if accepted.already_present => self.all.repeated.get_or_create(&label).inc(),
+                Ok(_) => self.all.accepted.get_or_create(&label).inc(),
+                Err(refused) => {
+                    let reason = refused.reason().to_owned();
+                    let label = ByRule { ledger: self.ledger.clone(), reason };
+                    self.all.refused.get_or_create(&label).inc()
+                }
+            };
+        }
+    }
+
+    /// A group became durable.
+    pub fn written(&self, group: &[Record], tail: &Tail) {
+        let label = self.label();
+        let bytes: usize = group.iter().map(|record| record.entry.len() + FRAME_BYTES).sum();
+        self.all.entries.get_or_create(&label).inc_by(group.len() as u64);
+        self.all.bytes.get_or_create(&label).inc_by(bytes as u64);
+        self.all.syncs.get_or_create(&label).inc();
+        self.position(tail.next.0);
+    }
+
+    /// The log ends here.
+    pub fn position(&self, next: u64) {
+        self.all.position.get_or_create(&self.label()).set(i64::try_from(next).unwrap_or(i64::MAX));
+    }
+
+    /// Queries answer up to here.
+    pub fn projected(&self, next: u64) {
+        self.all.projected.get_or_create(&self.label()).set(i64::try_from(next).unwrap_or(i64::MAX));
+    }
+
+    /// The ledger takes no more appends.
+    pub fn stopped(&self) {
+        self.all.stopped.get_or_create(&self.label()).set(1);
+    }
+
+    /// A projection was thrown away.
+    pub fn rebuilt(&self) {
+        self.all.rebuilds.get_or_create(&self.label()).inc();
+    }
+}

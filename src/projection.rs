@@ -1,0 +1,103 @@
+//! What queries need to find events: under which keys each event stands in the index.
+
+use ledger::event::{Fact, Recorded, TokenDigest};
+use ledger::types::Time;
+
+/// What a key of the index is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Tag {
+    /// An account's id.
+    Account = 1,
+    /// An actor's id.
+    Actor = 2,
+    /// A run.
+    Run = 3,
+    /// The name of a kind.
+    Kind = 4,
+    /// A token's id.
+    Token = 5,
+    /// A token's digest.
+    Digest = 6,
+    /// A handle.
+    Handle = 7,
+    /// A correlation id.
+    Correlation = 8,
+    /// The hour in which it occurred.
+    Hour = 9,
+}
+
+/// A key of the index.
+pub type Key = (u8, Vec<u8>);
+
+/// The longest key that stands in the index as it is.
+const KEY_BYTES_MAX: usize = 512;
+const HOUR_NANOS: i64 = 3_600_000_000_000;
+
+/// The key of a text.
+#[must_use]
+pub fn key(tag: Tag, text: &str) -> Key {
+    debug_assert!(text.len() <= KEY_BYTES_MAX, "texts of events that are indexed are at most 512 bytes");
+    (tag as u8, text.as_bytes().to_vec())
+}
+
+/// The key of the hour in which a moment lies; keys sort as moments do.
+#[must_use]
+pub fn hour(time: Time) -> Vec<u8> {
+    let hour = time.0.div_euclid(HOUR_NANOS);
+    // The sign bit is flipped so that hours before 1970 sort first.
+    ((hour as u64) ^ (1 << 63)).to_be_bytes().to_vec()
+}
+
+/// All keys under which an event is found.
+#[must_use]
+pub fn keys(recorded: &Recorded) -> Vec<Key> {
+    let event = &recorded.event;
+    let mut keys = Vec::with_capacity(8);
+    if let Some(account) = &event.account {
+        keys.push(key(Tag::Account, account.as_str()));
+    }
+    keys.push(key(Tag::Actor, event.actor.id.as_str()));
+    keys.push(key(Tag::Kind, event.fact.kind().name()));
+    keys.push((Tag::Hour as u8, hour(event.occurred_at)));
+    if let Some(run) = &event.cause.run {
+        keys.push(key(Tag::Run, run.as_str()));
+    }
+    if let Some(correlation) = &event.cause.correlation_id {
+        keys.push(key(Tag::Correlation, correlation.as_str()));
+    }
+    fact_keys(&event.fact, &mut keys);
+    keys.sort();
+    keys.dedup();
+    keys
+}
+
+fn fact_keys(fact: &Fact, keys: &mut Vec<Key>) {
+    let digest = |digest: &TokenDigest| key(Tag::Digest, digest.as_str());
+    match fact {
+        Fact::TokenIssued(token) => {
+            keys.push(key(Tag::Token, token.token.as_str()));
+            keys.extend(token.digest.as_ref().map(digest));
+        }
+        Fact::TokenRotated { old, new, .. } => {
+            keys.push(key(Tag::Token, old.as_str()));
+            keys.push(key(Tag::Token, new.token.as_str()));
+            keys.extend(new.digest.as_ref().map(digest));
+        }
+        Fact::TokenExpired { token }
+        | Fact::TokenRevoked { token, .. }
+        | Fact::TokenReinstated { token, .. }
+        | Fact::TokenUsed { token, .. } => keys.push(key(Tag::Token, token.as_str())),
+        Fact::AccountCreated { handle, .. } | Fact::LegacyImported { handle, .. } => {
+            keys.push(key(Tag::Handle, handle.as_str()));
+        }
+        Fact::AccountUpdated { handle: Some(handle), .. } => keys.push(key(Tag::Handle, handle.as_str())),
+        Fact::RunStarted { run, .. } | Fact::RunFinished { run, .. } => {
+            keys.push(key(Tag::Run, run.as_str()))
+        }
+        Fact::RequestRefused { refused_account: Some(account), .. } => {
+            keys.push(key(Tag::Account, account.as_str()));
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,454 @@
+//! Drives a ledger's sequencer: one owner task that takes requests, has groups written, and answers once they are
+//! durable. While one group is written the next one is decided and encoded.
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use ledger::disk::Disk;
+use ledger::entry::{IdKey, Record};
+use ledger::ids::{Done, IdIndex, IdsError};
+use ledger::log::{AppendError, LogStore, Tail};
+use ledger::sequencer::{Accepted, Refused, Request, Sequencer};
+use ledger::snapshot;
+use ledger::state::State;
+use ledger::types::{LedgerName, LedgerUid, Position};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+use crate::clock::Clock;
+use crate::metrics::LedgerMetrics;
+
+/// How many requests may wait for the writer; one more is told to come back.
+const JOBS_MAX: usize = 4_096;
+/// The writer takes no more requests while so many entries wait to be written.
+const PENDING_ENTRIES_MAX: usize = 16_384;
+/// A snapshot is taken after so many entries.
+const SNAPSHOT_EVERY: u64 = 100_000;
+
+/// Why a request was not carried out, whatever it asked for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WriteError {
+    /// Too many requests wait. Nothing was recorded.
+    #[error("the ledger is busy; nothing was recorded, try again a little later")]
+    Busy,
+    /// No room could be prepared. Nothing was recorded.
+    #[error(
+        "the disk has no room for new entries ({0}); nothing was recorded: free some space and try again"
+    )]
+    Full(String),
+    /// A write failed; it may or may not have happened.
+    #[error(
+        "the outcome is unknown, since a write to the log failed ({0}); restart the server, then send the same event again: it is recorded once"
+    )]
+    Unknown(String),
+    /// The log takes no appends.
+    #[error("this ledger takes no appends: {0}; reads go on, a restart may repair it")]
+    Stopped(String),
+    /// The server is going down. Nothing was recorded.
+    #[error("the server is shutting down; nothing was recorded, try again")]
+    Closing,
+}
+
+/// What becomes of each event of a request.
+pub type Answers = Vec<Result<Accepted, Refused>>;
+type Release = Box<dyn FnOnce(Result<(), WriteError>) + Send>;
+type Look = Box<dyn FnOnce(&State) -> Box<dyn FnOnce() + Send> + Send>;
+
+enum Job {
+    Append(Box<Request>, oneshot::Sender<Result<Answers, WriteError>>),
+    Inspect(Look),
+}
+
+/// The way to a ledger's writer. Cheap to clone; the writer drains and ends when the last one is dropped.
+#[derive(Clone)]
+pub struct Writer {
+    jobs: mpsc::Sender<Job>,
+    tail: watch::Receiver<Tail>,
+    stopped: watch::Receiver<Option<String>>,
+}
+
+impl Writer {
+    /// Has events recorded, and returns once they are durable.
+    ///
+    /// # Errors
+    /// [`WriteError`] where nothing can be said of the events one by one.
+    pub async fn append(&self, request: Request) -> Result<Answers, WriteError> {
+        let (reply, answer) = oneshot::channel();
+        self.jobs.try_send(Job::Append(Box::new(request), reply)).map_err(|e| match e {
+            mpsc::error::TrySendError::Full(_) => WriteError::Busy,
+            mpsc::error::TrySendError::Closed(_) => WriteError::Closing,
+        })?;
+        answer.await.unwrap_or(Err(WriteError::Closing))
+    }
+
+    /// Looks at the state that the writer decides on; what is seen is durable when this returns.
+    ///
+    /// # Errors
+    /// [`WriteError::Closing`].
+    pub async fn inspect<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&State) -> T + Send + 'static,
+    ) -> Result<T, WriteError> {
+        let (reply, answer) = oneshot::channel();
+        let look: Look = Box::new(move |state| {
+            let seen = look(state);
+            Box::new(move || {
+                let _ = reply.send(seen);
+            })
+        });
+        self.jobs.send(Job::Inspect(look)).await.map_err(|_| WriteError::Closing)?;
+        answer.await.map_err(|_| WriteError::Closing)
+    }
+
+    /// The durable end of the log, and word of every change.
+    #[must_use]
+    pub fn tail(&self) -> watch::Receiver<Tail> {
+        self.tail.clone()
+    }
+
+    /// Why the ledger takes no appends, if it does not.
+    #[must_use]
+    pub fn stopped(&self) -> Option<String> {
+        self.stopped.borrow().clone()
+    }
+}
+
+/// Feeds an index of event ids from the log what it does not cover yet.
+pub type LearnIds = Arc<dyn Fn(&mut IdIndex) -> Result<(), String> + Send + Sync>;
+
+/// What a writer works with.
+pub struct Parts {
+    /// The ledger's name.
+    pub name: LedgerName,
+    /// Its log.
+    pub log: Arc<dyn LogStore>,
+    /// Makes room ahead of need.
+    pub prepare: Arc<dyn Fn() + Send + Sync>,
+    /// The index of event ids, which covers the whole log.
+    pub ids: IdIndex,
+    /// Brings the index up to the log, or makes it anew.
+    pub learn_ids: LearnIds,
+    /// Where snapshots go.
+    pub disk: Arc<dyn Disk>,
+    /// The directory of snapshots.
+    pub snapshots: PathBuf,
+    /// The fold of the log.
+    pub state: State,
+    /// Who the ledger will be if its log is empty.
+    pub uid: LedgerUid,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// Counts.
+    pub metrics: LedgerMetrics,
+    /// Why it takes no appends from the start, if so.
+    pub stopped: Option<String>,
+}
+
+/// Starts a writer.
+///
+/// # Errors
+/// Where the state is not the fold of the log.
+pub fn start(parts: Parts) -> Result<(Writer, JoinHandle<()>), String> {
+    let tail = parts.log.tail();
+    let sequencer = Sequencer::new(parts.state, tail, parts.name.clone(), parts.uid)
+        .map_err(|(state, log)| format!("the state ends at {state}, the log at {log}"))?;
+    let (jobs, receiver) = mpsc::channel(JOBS_MAX);
+    let (tail_sender, tail_receiver) = watch::channel(tail);
+    let (stopped_sender, stopped_receiver) = watch::channel(parts.stopped);
+    let drive = Drive {
+        sequencer,
+        log: parts.log,
+        prepare: parts.prepare,
+        ids: parts.ids,
+        learn_ids: parts.learn_ids,
+        disk: parts.disk,
+        snapshots: parts.snapshots,
+        clock: parts.clock,
+        metrics: parts.metrics,
+        name: parts.name,
+        uid: parts.uid,
+        jobs: receiver,
+        tail: tail_sender,
+        stopped: stopped_sender,
+        waiting: VecDeque::new(),
+        writing: None,
+        upkeep: None,
+        snapshot: None,
+        snapshot_at: tail.next,
+    };
+    let task = tokio::spawn(drive.run());
+    Ok((Writer { jobs, tail: tail_receiver, stopped: stopped_receiver }, task))
+}
+
+struct Drive {
+    sequencer: Sequencer,
+    log: Arc<dyn LogStore>,
+    prepare: Arc<dyn Fn() + Send + Sync>,
+    ids: IdIndex,
+    learn_ids: LearnIds,
+    disk: Arc<dyn Disk>,
+    snapshots: PathBuf,
+    clock: Arc<dyn Clock>,
+    metrics: LedgerMetrics,
+    name: LedgerName,
+    uid: LedgerUid,
+    jobs: mpsc::Receiver<Job>,
+    tail: watch::Sender<Tail>,
+    stopped: watch::Sender<Option<String>>,
+    /// Answers that wait until everything below their position is durable; positions never fall.
+    waiting: VecDeque<(Position, Release)>,
+    writing: Option<JoinHandle<Written>>,
+    upkeep: Option<JoinHandle<Result<Done, IdsError>>>,
+    snapshot: Option<JoinHandle<()>>,
+    snapshot_at: Position,
+}
+
+struct Written {
+    group: Vec<Record>,
+    result: Result<Tail, AppendError>,
+}
+
+enum Next {
+    Job(Option<Job>),
+    Written(Written),
+    Upkept(Result<Done, IdsError>),
+    Snapshot,
+}
+
+impl Drive {
+    async fn run(mut self) {
+        let mut open = true;
+        while open || self.writing.is_some() {
+            match self.next(open).await {
+                Next::Job(Some(job)) => self.take(job),
+                Next::Job(None) => open = false,
+                Next::Written(written) => self.landed(written).await,
+                Next::Upkept(done) => self.install(done),
+                Next::Snapshot => self.snapshot = None,
+            }
+            self.write_next();
+            self.upkeep();
+        }
+        self.last_snapshot().await;
+    }
+
+    async fn next(&mut self, open: bool) -> Next {
+        let room = self.sequencer.pending() < PENDING_ENTRIES_MAX;
+        tokio::select! {
+            biased;
+            written = joined(&mut self.writing) => {
+                self.writing = None;
+                Next::Written(written)
+            }
+            done = joined(&mut self.upkeep) => {
+                self.upkeep = None;
+                Next::Upkept(done)
+            }
+            () = joined(&mut self.snapshot) => Next::Snapshot,
+            job = self.jobs.recv(), if open && room => Next::Job(job),
+        }
+    }
+
+    fn take(&mut self, job: Job) {
+        match job {
+            Job::Append(request, reply) => self.propose(*request, reply),
+            Job::Inspect(look) => {
+                let answer = look(self.sequencer.state());
+                self.wait(self.sequencer.tail().next, Box::new(move |_| answer()));
+            }
+        }
+    }
+
+    fn propose(&mut self, request: Request, reply: oneshot::Sender<Result<Answers, WriteError>>) {
+        if let Some(reason) = self.stopped.borrow().clone() {
+            let _ = reply.send(Err(WriteError::Stopped(reason)));
+            return;
+        }
+        let doubtful = Cell::new(false);
+        let lookup = |key: IdKey| find(&self.ids, self.log.as_ref(), key).inspect_err(|_| doubtful.set(true));
+        let proposed = self.sequencer.propose(request, &lookup, self.clock.now());
+        if doubtful.get() {
+            self.renew_ids();
+        }
+        self.metrics.answered(&proposed.results);
+        let results = proposed.results;
+        let release = move |outcome: Result<(), WriteError>| {
+            let _ = reply.send(outcome.map(|()| results));
+        };
+        self.wait(proposed.not_before, Box::new(release));
+    }
+
+    /// The index of ids is disposable: what was refused because of it will be answered when it is asked again.
+    fn renew_ids(&mut self) {
+        tracing::warn!(ledger = %self.name, "the index of event ids is damaged; it is made anew from the log");
+        let renewed =
+            self.ids.reset().map_err(|e| e.to_string()).and_then(|()| (self.learn_ids)(&mut self.ids));
+        if let Err(reason) = renewed {
+            self.stop(&format!("the index of event ids can't be made anew: {reason}"));
+        }
+    }
+
+    fn wait(&mut self, not_before: Position, release: Release) {
+        if self.waiting.is_empty() && not_before <= self.log.tail().next {
+            release(Ok(()));
+        } else {
+            self.waiting.push_back((not_before, release));
+        }
+    }
+
+    fn write_next(&mut self) {
+        if self.writing.is_some() || self.sequencer.pending() == 0 || self.stopped.borrow().is_some() {
+            return;
+        }
+        let group = self.sequencer.take_group();
+        let expected = self.tail.borrow().next;
+        let log = Arc::clone(&self.log);
+        self.writing = Some(tokio::task::spawn_blocking(move || {
+            let result = log.append(expected, &group);
+            Written { group, result }
+        }));
+    }
+
+    async fn landed(&mut self, written: Written) {
+        match written.result {
+            Ok(tail) => self.durable(&written.group, tail),
+            Err(AppendError::Full(e)) => self.full(&e.to_string()).await,
+            Err(e @ (AppendError::Unknown(_) | AppendError::Stopped(_) | AppendError::Moved { .. })) => {
+                self.stop(&e.to_string());
+            }
+        }
+    }
+
+    fn durable(&mut self, group: &[Record], tail: Tail) {
+        let first = Position(tail.next.0 - group.len() as u64);
+        for (record, position) in group.iter().zip(first.0..) {
+            if let Some(key) = record.id_key() {
+                self.ids.insert(key, Position(position));
+            }
+        }
+        self.sequencer.durable(group);
+        self.metrics.written(group, &tail);
+        self.tail.send_replace(tail);
+        while self.waiting.front().is_some_and(|(position, _)| *position <= tail.next) {
+            if let Some((_, release)) = self.waiting.pop_front() {
+                release(Ok(()));
+            }
+        }
+    }
+
+    /// Nothing was written: what was decided ahead is forgotten, and decided anew when it is asked again.
+    async fn full(&mut self, reason: &str) {
+        tracing::warn!(ledger = %self.name, reason, "no room for new entries");
+        self.fail_waiting(&WriteError::Full(reason.to_owned()));
+        let (disk, dir, log) = (Arc::clone(&self.disk), self.snapshots.clone(), Arc::clone(&self.log));
+        let recovered =
+            tokio::task::spawn_blocking(move || snapshot::recover(disk.as_ref(), &dir, log.as_ref())).await;
+        let sequencer = match recovered {
+            Ok(Ok((state, tail))) => Sequencer::new(state, tail, self.name.clone(), self.uid).ok(),
+            _ => None,
+        };
+        match sequencer {
+            Some(sequencer) => self.sequencer = sequencer,
+            None => self.stop("the state could not be recovered after the disk was full"),
+        }
+    }
+
+    fn stop(&mut self, reason: &str) {
+        tracing::error!(ledger = %self.name, reason, "the ledger takes no more appends until a restart");
+        self.metrics.stopped();
+        self.stopped.send_replace(Some(reason.to_owned()));
+        self.fail_waiting(&WriteError::Unknown(reason.to_owned()));
+    }
+
+    fn fail_waiting(&mut self, error: &WriteError) {
+        for (_, release) in self.waiting.drain(..) {
+            release(Err(error.clone()));
+        }
+    }
+
+    /// Work in the background: runs of the index of ids, the next segment, snapshots.
+    fn upkeep(&mut self) {
+        if self.upkeep.is_none()
+            && let Some(job) = self.ids.next_job()
+        {
+            self.upkeep = Some(tokio::task::spawn_blocking(move || job.run()));
+        }
+        let next = self.tail.borrow().next;
+        if self.snapshot.is_none() && next.0 >= self.snapshot_at.0 + SNAPSHOT_EVERY {
+            self.snapshot_at = next;
+            self.snapshot = Some(self.take_snapshot());
+        }
+        (self.prepare)();
+    }
+
+    fn install(&mut self, done: Result<Done, IdsError>) {
+        match done {
+            Ok(done) => self.ids.install(done),
+            Err(IdsError::Damaged { .. }) => self.renew_ids(),
+            Err(e) => {
+                tracing::warn!(ledger = %self.name, error = %e, "the index of event ids could not be written")
+            }
+        }
+    }
+
+    /// Folds a state of its own from the last snapshot and the log, so that the writer goes on meanwhile.
+    fn take_snapshot(&self) -> JoinHandle<()> {
+        let (disk, dir, log) = (Arc::clone(&self.disk), self.snapshots.clone(), Arc::clone(&self.log));
+        let name = self.name.clone();
+        tokio::task::spawn_blocking(move || {
+            let written = snapshot::recover(disk.as_ref(), &dir, log.as_ref())
+                .map_err(|e| e.to_string())
+                .and_then(|(state, tail)| {
+                    snapshot::write(disk.as_ref(), &dir, &state, &tail).map_err(|e| e.to_string())
+                });
+            if let Err(error) = written {
+                tracing::warn!(ledger = %name, error, "no snapshot was taken; a start will take longer");
+            }
+        })
+    }
+
+    async fn last_snapshot(&mut self) {
+        if let Some(running) = self.snapshot.take() {
+            let _ = running.await;
+        }
+        let next = self.tail.borrow().next;
+        if self.stopped.borrow().is_none() && next > self.snapshot_at {
+            let _ = self.take_snapshot().await;
+        }
+    }
+}
+
+/// The durable entries under an id key.
+fn find(ids: &IdIndex, log: &dyn LogStore, key: IdKey) -> Result<Vec<Record>, String> {
+    let positions = ids.candidates(key).map_err(|e| e.to_string())?;
+    let mut records = Vec::with_capacity(positions.len());
+    for position in positions {
+        records.extend(log.read(position, 1).map_err(|e| e.to_string())?.into_iter().take(1));
+    }
+    Ok(records)
+}
+
+/// The end of a task, if there is one; otherwise never.
+fn joined<T>(task: &mut Option<JoinHandle<T>>) -> Pin<Box<dyn Future<Output = T> + Send + '_>>
+where
+    T: Send + 'static,
+{
+    Box::pin(async move {
+        let Some(handle) = task else { return std::future::pending().await };
+        match handle.await {
+            Ok(value) => {
+                *task = None;
+                value
+            }
+            // A task of ours is never cancelled; if it panicked, so do we: the ledger stops, and a restart repairs.
+            Err(e) => match e.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => std::future::pending().await,
+            },
+        }
+    })
+}
