@@ -15,6 +15,8 @@ mod repair;
 mod segment;
 mod segments;
 mod survey;
+#[cfg(test)]
+mod tests;
 mod view;
 mod write;
 
