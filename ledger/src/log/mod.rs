@@ -1,7 +1,32 @@
 //! The log: where entries live, and the seam behind which its engines stand.
 
-use crate::entry::Record;
+#[cfg(test)]
+mod contract;
+mod footer;
+mod frame;
+mod group;
+mod index;
+mod judge;
+mod memory;
+mod open;
+mod prepare;
+mod read;
+mod repair;
+mod segment;
+mod segments;
+mod survey;
+#[cfg(test)]
+mod tests;
+mod view;
+mod write;
+
+use crate::entry::{Header, Record};
 use crate::types::{LedgerUid, Link, Position, Time};
+
+pub use memory::MemoryLog;
+pub use open::OpenError;
+pub use repair::Repair;
+pub use segments::{SegmentLog, SegmentOptions};
 
 /// The end of a log: everything before it is durable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,6 +45,19 @@ pub struct Tail {
 
 /// The bytes that stand before an entry in a segment: see `docs/format.md`.
 pub const FRAME_BYTES: usize = 20;
+impl Tail {
+    /// The end behind an entry.
+    pub(crate) fn after(header: &Header, link: Link) -> Self {
+        Self {
+            next: header.position.next(),
+            link,
+            recorded_at: header.recorded_at,
+            uid: header.uid,
+            epoch: header.epoch,
+        }
+    }
+}
+
 /// The most entries of one group, and of one atomic batch.
 pub const GROUP_ENTRIES_MAX: usize = 8_192;
 /// The most bytes (entries and their frames) of one group, which is also the most that can be in flight.

@@ -1,9 +1,15 @@
 //! The seam to storage. The log, the snapshots and the index of event ids touch files only through here, so that
 //! tests can fail any call, or pull the plug between any two.
 
+mod real;
+#[doc(hidden)]
+pub mod testing;
+
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+
+pub use real::RealDisk;
 
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +59,7 @@ pub trait Disk: Send + Sync + 'static {
 }
 
 /// An open file. Reads and writes name their offset; there is no cursor.
+#[expect(clippy::len_without_is_empty, reason = "a file is asked for its length, never whether it has one")]
 pub trait DiskFile: Send + Sync + 'static {
     /// Its length in bytes.
     ///

@@ -1,0 +1,134 @@
+//! What readers see: the durable end, and where in which file every entry before it stands.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::disk::{Disk, DiskFile, Open};
+use crate::types::{LedgerUid, Position};
+
+use super::index::Index;
+use super::segment::log_dir;
+use super::{Damage, Tail};
+
+/// A segment that is not written any more.
+#[derive(Debug)]
+pub(crate) struct Sealed {
+    pub(crate) name: String,
+    pub(crate) uid: LedgerUid,
+    pub(crate) first: Position,
+    /// The position behind its last entry.
+    pub(crate) next: Position,
+    /// The offset behind its last frame.
+    pub(crate) end: u64,
+    pub(crate) strides: Vec<(Position, u64)>,
+    /// Where its footer stands; `None` where that is damaged.
+    pub(crate) footer: Option<u64>,
+}
+
+/// The segment that is being written, as far as it is durable.
+#[derive(Debug)]
+pub(crate) struct OpenSegment {
+    pub(crate) name: String,
+    pub(crate) uid: LedgerUid,
+    /// Bytes of the file.
+    pub(crate) capacity: u64,
+    pub(crate) index: Index,
+}
+
+impl OpenSegment {
+    /// The same segment, closed; `footer` is where its footer stands.
+    pub(crate) fn seal(self, footer: Option<u64>) -> Sealed {
+        Sealed {
+            name: self.name,
+            uid: self.uid,
+            first: self.index.first,
+            next: self.index.end.next,
+            end: self.index.end.offset,
+            strides: self.index.strides,
+            footer,
+        }
+    }
+}
+
+/// All of it, at one moment.
+#[derive(Debug, Default)]
+pub(crate) struct View {
+    pub(crate) tail: Tail,
+    pub(crate) sealed: Vec<Arc<Sealed>>,
+    pub(crate) open: Option<OpenSegment>,
+    /// What was found damaged when the log was opened.
+    pub(crate) damage: Vec<Damage>,
+    /// The files among them that do not belong to the log.
+    pub(crate) unknown: Vec<String>,
+}
+
+/// Where to begin reading for a position, and how far one may go in that file.
+#[derive(Clone, Debug)]
+pub(crate) struct Span {
+    pub(crate) name: String,
+    pub(crate) uid: LedgerUid,
+    /// The nearest frame at or before the position, and its offset.
+    pub(crate) start: (Position, u64),
+    /// The first position that is not to be read, and the offset behind the last frame.
+    pub(crate) end: (Position, u64),
+}
+
+fn nearest(strides: &[(Position, u64)], position: Position) -> Option<(Position, u64)> {
+    let behind = strides.partition_point(|(p, _)| *p <= position);
+    strides.get(behind.checked_sub(1)?).copied()
+}
+
+impl View {
+    /// Whether damage touches no entry: a file that should not be there.
+    pub(crate) fn is_beside_entries(&self, damage: &Damage) -> bool {
+        self.unknown.contains(&damage.file)
+    }
+
+    /// Where a position stands; `None` where no segment holds it.
+    pub(crate) fn span(&self, position: Position) -> Option<Span> {
+        if let Some(open) = self.open.as_ref().filter(|o| o.index.first <= position) {
+            let end = (open.index.end.next, open.index.end.offset);
+            let start = nearest(&open.index.strides, position)?;
+            return (position < end.0).then(|| Span { name: open.name.clone(), uid: open.uid, start, end });
+        }
+        let behind = self.sealed.partition_point(|s| s.first <= position);
+        let sealed = self.sealed.get(behind.checked_sub(1)?)?;
+        let start = nearest(&sealed.strides, position)?;
+        let (name, end) = (sealed.name.clone(), (sealed.next, sealed.end));
+        (position < sealed.next).then_some(Span { name, uid: sealed.uid, start, end })
+    }
+}
+
+/// The most files that are kept open for reading.
+const HANDLES_MAX: usize = 16;
+
+/// Files open for reading, the latest used last.
+#[derive(Default)]
+pub(crate) struct Handles(Mutex<Vec<(String, Arc<dyn DiskFile>)>>);
+
+impl Handles {
+    /// The file of a segment.
+    pub(crate) fn get(
+        &self,
+        disk: &dyn Disk,
+        ledger_dir: &Path,
+        name: &str,
+    ) -> std::io::Result<Arc<dyn DiskFile>> {
+        let mut handles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let handle = match handles.iter().position(|(n, _)| n == name) {
+            Some(at) => handles.remove(at),
+            None => (name.to_owned(), disk.open(&log_dir(ledger_dir).join(name), Open::Read)?),
+        };
+        let file = Arc::clone(&handle.1);
+        if handles.len() >= HANDLES_MAX {
+            handles.remove(0);
+        }
+        handles.push(handle);
+        Ok(file)
+    }
+
+    /// Forgets a file whose name now means another.
+    pub(crate) fn forget(&self, name: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|(n, _)| n != name);
+    }
+}
