@@ -59,6 +59,7 @@ pub trait Disk: Send + Sync + 'static {
 }
 
 /// An open file. Reads and writes name their offset; there is no cursor.
+#[expect(clippy::len_without_is_empty, reason = "a file is asked for its length, never whether it has one")]
 pub trait DiskFile: Send + Sync + 'static {
     /// Its length in bytes.
     ///

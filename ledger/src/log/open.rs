@@ -64,7 +64,7 @@ pub(crate) fn open(
     }
     for name in &names.unknown {
         let position = opening.before.next;
-        opening.damaged(position, name, 0, "the log has no such file");
+        opening.damaged(position, name, 0, "this file does not belong to the log");
     }
     opening.check_protected(
         opening.before.next,
@@ -75,7 +75,9 @@ pub(crate) fn open(
         // Whatever it is, it was never used; the next preparation removes it in any case.
         let _ = disk.remove(&opening.dir.join(NEXT_NAME));
     }
-    Ok(opening.finish())
+    let mut opened = opening.finish();
+    opened.view.unknown = names.unknown.iter().map(|name| reported(name)).collect();
+    Ok(opened)
 }
 
 struct Names {
@@ -300,6 +302,10 @@ impl<'a> Opening<'a> {
         let doubt = Doubt { bytes, present, uid: source.header.uid, offset, position: end.next };
         match doubt.verdict() {
             Verdict::Damaged(reason) => State::Damaged(Some(reason)),
+            // Of a file that ends early all that is there is kept, zeros at its end too.
+            Verdict::Torn { .. } if present < bytes.len() => {
+                State::Torn(present as u64, "the file ended early")
+            }
             Verdict::Torn { end } => State::Torn(end as u64, "a write that a crash cut short"),
             Verdict::Nothing if found.open_batch.is_some() => {
                 State::Torn(end.offset, "an atomic batch that a crash cut short")
@@ -404,7 +410,8 @@ impl<'a> Opening<'a> {
             uid: self.uid.filter(|_| entries).unwrap_or_default(),
             epoch: self.before.epoch,
         };
-        let view = View { tail, sealed: self.sealed, open: self.open, damage: self.damage };
+        let view =
+            View { tail, sealed: self.sealed, open: self.open, damage: self.damage, unknown: Vec::new() };
         Opened { view, file: self.file, capacity_last: self.capacity_last, repair: self.repair }
     }
 }

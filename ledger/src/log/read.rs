@@ -158,8 +158,9 @@ impl SegmentLog {
             return Ok(Some(span));
         }
         // A log that was found damaged may end where it should not, or have a hole.
-        let damage =
-            view.damage.iter().find(|d| d.position <= at && (at < view.tail.next || d.position == at));
+        let of_entries = |d: &&Damage| !view.is_beside_entries(d);
+        let here = |d: &&Damage| d.position == at || (d.position < at && at < view.tail.next);
+        let damage = view.damage.iter().filter(of_entries).find(here);
         if let Some(damage) = damage {
             return Err(ReadError::Damaged(Damage { position: at, ..damage.clone() }));
         }

@@ -58,6 +58,8 @@ pub(crate) struct View {
     pub(crate) open: Option<OpenSegment>,
     /// What was found damaged when the log was opened.
     pub(crate) damage: Vec<Damage>,
+    /// The files among them that do not belong to the log.
+    pub(crate) unknown: Vec<String>,
 }
 
 /// Where to begin reading for a position, and how far one may go in that file.
@@ -77,6 +79,11 @@ fn nearest(strides: &[(Position, u64)], position: Position) -> Option<(Position,
 }
 
 impl View {
+    /// Whether damage touches no entry: a file that should not be there.
+    pub(crate) fn is_beside_entries(&self, damage: &Damage) -> bool {
+        self.unknown.contains(&damage.file)
+    }
+
     /// Where a position stands; `None` where no segment holds it.
     pub(crate) fn span(&self, position: Position) -> Option<Span> {
         if let Some(open) = self.open.as_ref().filter(|o| o.index.first <= position) {

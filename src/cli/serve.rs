@@ -1,0 +1,52 @@
+//! `serve`: the server.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use super::exit::{Exit, Failure};
+use crate::server::{self, ServeOptions};
+
+/// Runs the server until it is asked to stop
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// The directory that holds everything; made where it is not there
+    #[arg(long, value_name = "DIR", env = "TOKENLEDGER_DATA")]
+    data: PathBuf,
+    /// Where to listen; port 0: any, the ready line says which
+    #[arg(long, value_name = "ADDR:PORT", env = "TOKENLEDGER_LISTEN", default_value = "127.0.0.1:7420")]
+    listen: SocketAddr,
+    /// Where to serve metrics for Prometheus, at /metrics
+    #[arg(long, value_name = "ADDR:PORT", env = "TOKENLEDGER_METRICS")]
+    metrics: Option<SocketAddr>,
+    /// In which form to write the log, on standard error
+    #[arg(long, value_enum, env = "TOKENLEDGER_LOG_FORMAT", default_value = "text")]
+    log_format: LogFormat,
+}
+
+/// In which form the server writes its log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// JSON for programs.
+    Json,
+}
+
+impl Serve {
+    /// Carries it out.
+    ///
+    /// # Errors
+    /// Where the server cannot start, or had to stop.
+    pub async fn run(self) -> Result<Exit, Failure> {
+        let options = ServeOptions {
+            data: self.data,
+            listen: self.listen,
+            metrics: self.metrics,
+            log_json: self.log_format == LogFormat::Json,
+        };
+        let code = server::run(options).await.map_err(Failure::because)?;
+        Ok(if code == std::process::ExitCode::SUCCESS { Exit::Done } else { Exit::Failed })
+    }
+}
