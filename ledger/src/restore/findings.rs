@@ -190,7 +190,10 @@ impl Look<'_> {
     fn surroundings(&mut self, neighbours: &dyn Neighbours) {
         let after = &self.reversal.after;
         let conflicts = &mut self.found.conflicts;
-        conflicts.extend(handle_taken(after, neighbours));
+        // It comes back under the handle with which it went, and takes up its own again.
+        for life in [&self.reversal.gone, after] {
+            conflicts.extend(handle_taken(life, neighbours));
+        }
         if let Some(owner) = &after.owner
             && let Some(status @ (Status::Deleted | Status::Disabled)) = neighbours.status(owner)
         {
