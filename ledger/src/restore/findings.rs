@@ -194,13 +194,13 @@ impl Look<'_> {
         for life in [&self.reversal.gone, after] {
             conflicts.extend(handle_taken(life, neighbours));
         }
-        if let Some(owner) = &after.owner
+        if let Some(owner) = after.owner.as_ref().filter(|owner| **owner != after.id)
             && let Some(status @ (Status::Deleted | Status::Disabled)) = neighbours.status(owner)
         {
             let detail = format!("{owner}, who answers for it, is {}; name a new owner", status.name());
             conflicts.push(Conflict::new(Reason::OwnerLeft, Target::Owner, detail));
         }
-        if let Some(parent) = &after.namespace
+        if let Some(parent) = after.namespace.as_ref().filter(|parent| as_account(parent) != after.id)
             && neighbours.status(&as_account(parent)) == Some(Status::Deleted)
         {
             let detail = format!("{parent}, in which it lives, is deleted; restore that first");

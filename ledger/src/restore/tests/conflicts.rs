@@ -291,6 +291,14 @@ fn an_owner_who_left_is_a_warning() {
 }
 
 #[test]
+fn an_account_that_answers_for_itself_has_not_left() {
+    let owner = Some(bot());
+    let around = Around { statuses: [(bot(), Status::Deleted)].into(), ..Around::default() };
+    let story = Story::of_a_bot().then(Fact::OwnershipTransferred { owner }).at(0).deleted();
+    assert!(story.item_among(&around).conflicts.is_empty());
+}
+
+#[test]
 fn a_parent_that_is_deleted_is_a_warning() {
     let around = Around { statuses: [(account("shop"), Status::Deleted)].into(), ..Around::default() };
     let item = Story::of_a_bot().at(0).deleted().item_among(&around);

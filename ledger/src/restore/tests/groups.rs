@@ -214,6 +214,9 @@ fn properties_that_the_group_changed_come_back() {
             + status
             + handle
             + owner
+            + namespace
+            + environment
+            + protected
             + attribute/team
             + grant/repo
             > AccountRestored

@@ -52,6 +52,17 @@ fn a_plan_knows_nothing_behind_its_position_and_hashes_the_same_later() {
         |story: &Story, pinned, terms| plan_of(&[(bot(), story.history.clone())], pinned, terms).hash();
     assert_eq!(hash(&then, pinned, terms()), hash(&later, pinned, terms()));
     assert_ne!(hash(&then, pinned, terms()), hash(&later, pinned + 3, terms()));
+    // The event at the position itself is known.
+    let outcome = |pinned| plan_of(&[(bot(), then.history.clone())], pinned, terms()).items[0].outcome;
+    assert_eq!(outcome(pinned), RestoreOutcome::Restored);
+    assert_eq!(outcome(pinned - 1), RestoreOutcome::AlreadyLive);
+}
+
+#[test]
+fn the_hash_of_a_plan_is_the_same_in_every_release() {
+    let plan = plan_of(&[(bot(), deleted_bot().history)], 1_000, terms());
+    expect_test::expect!["6011d8d0021d361fb49bfa714d0fbe826d92e4c1b3f1040af5419146e6427ce0"]
+        .assert_eq(&hex::encode(plan.hash()));
 }
 
 #[test]
@@ -192,6 +203,16 @@ fn an_owner_who_came_back_since_the_plan_does_not_stop_it() {
     let around = Around { statuses: [(ann, crate::state::Status::Deleted)].into(), ..Around::default() };
     let done = execute(&story.item_among(&around), &story.history, &Around::default(), &order(7, at(HOUR)));
     assert_eq!(done.outcome, RestoreOutcome::Restored);
+}
+
+#[test]
+fn an_account_that_was_there_and_is_deleted_since_the_plan_is_not_told_to_be_there() {
+    let story = Story::of_a_bot();
+    let planned = story.item();
+    assert_eq!(planned.outcome, RestoreOutcome::AlreadyLive);
+    let story = story.at(0).deleted();
+    let done = execute(&planned, &story.history, &Around::default(), &order(7, at(HOUR)));
+    assert_eq!((done.outcome, done.refusals[0].reason), (RestoreOutcome::Refused, Reason::ChangedSincePlan));
 }
 
 #[test]

@@ -245,9 +245,9 @@ pub(super) fn released(name: &str) -> Fact {
 pub(super) fn renamed(handle: &str) -> Fact {
     Fact::AccountUpdated {
         handle: Some(Handle(Text::own(handle))),
-        namespace: None,
-        environment: None,
-        protected: None,
+        namespace: Some(Some(Namespace(Text::own("attic")))),
+        environment: Some(Some(Text::own("none"))),
+        protected: Some(true),
         attributes_set: [(Text::own("gone"), "yes".to_owned())].into_iter().collect(),
         attributes_removed: vec![Text::own("team")],
     }
