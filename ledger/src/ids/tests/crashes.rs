@@ -118,6 +118,7 @@ fn a_run_whose_name_may_not_last_is_taken_back() {
         while index.maintain().unwrap_or(false) {}
         let live = index.runs.iter().chain(&index.superseded).map(|run| run.span().file_name());
         let live: Vec<_> = live.collect();
+        disk.heal();
         let found = names(&disk);
         let strays: Vec<_> = found.iter().filter(|name| !live.contains(name) && is_new(name)).collect();
         assert_eq!(strays, Vec::<&String>::new(), "call {call}");
