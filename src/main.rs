@@ -1,7 +1,2 @@
-//! The program `tokenledger`: parse, build, run.
-
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    tokenledger::cli::main(std::env::args_os())
-}
+//! x
+fn main(){}
