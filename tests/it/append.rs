@@ -1,4 +1,5 @@
-use ledger::pb;
+use tokenledger::wire::pb;
+use tokenledger::wire::pb::append_result::Result as pb_result;
 use tonic::Code;
 
 use crate::harness::{Clients, Server, created, deleted, event, granted, issued};
@@ -54,8 +55,6 @@ async fn an_atomic_batch_is_all_or_nothing() {
     assert!(results.iter().all(|r| matches!(r.result, Some(pb_result::Accepted(_)))), "{results:?}");
     server.check().await;
 }
-
-use tokenledger::wire::pb::append_result::Result as pb_result;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_account_comes_back_as_it_was() {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use ledger::disk::RealDisk;
 use ledger::entry;
-use ledger::verify::{Silent, verify};
+use ledger::verify::verify;
 use tempfile::TempDir;
 use tokenledger::server::{Running, ServeOptions, start};
 use tokenledger::wire::pb;
@@ -237,7 +237,7 @@ pub async fn check_ledger(data: &Path, live: Option<Vec<(String, Vec<u8>, u64)>>
     if !data.join("ledgers").exists() {
         return;
     }
-    let report = verify(&RealDisk, data, &Silent).unwrap();
+    let report = verify(&RealDisk, data, &()).unwrap();
     assert!(report.ok(), "{report:?}");
     independent(data);
     let parent = data.parent().unwrap();
@@ -250,7 +250,7 @@ pub async fn check_ledger(data: &Path, live: Option<Vec<(String, Vec<u8>, u64)>>
     for (name, _, entries) in &again {
         check_index(&clients, name, *entries).await;
         let judged = report.ledgers.iter().find(|l| l.ledger == *name).unwrap();
-        assert_eq!(judged.entries, *entries);
+        assert_eq!(judged.entries.0, *entries);
     }
     assert!(running.stop().await);
 }
