@@ -45,6 +45,7 @@ pub struct Tail {
 
 /// The bytes that stand before an entry in a segment: see `docs/format.md`.
 pub const FRAME_BYTES: usize = 20;
+
 impl Tail {
     /// The end behind an entry.
     pub(crate) fn after(header: &Header, link: Link) -> Self {

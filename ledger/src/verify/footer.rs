@@ -1,0 +1,245 @@
+//! A sealed segment's footer. The judge does not believe one: it computes from the entries what the footer must be,
+//! and compares byte by byte.
+
+use std::io;
+
+use super::source::{SECTOR, Source};
+use crate::types::{Link, Position, Time};
+
+const STRIDE: u64 = 64;
+const MAGIC: &[u8; 8] = b"TKLFOOT1";
+const MAGIC_BEHIND: &[u8; 8] = b"TKLFOOTE";
+const FIXED_BYTES: usize = 88;
+const BEHIND_BYTES: usize = 16;
+const ID_BYTES: usize = 12;
+
+/// What the entries of a segment say that its footer must hold.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Contents {
+    /// Event id keys with the entry's number in the segment, in the entries' order.
+    pub(super) ids: Vec<(u64, u32)>,
+    /// Offsets of every 64th frame.
+    pub(super) offsets: Vec<u64>,
+}
+
+impl Contents {
+    /// Notes the entry that is the `number`th of its segment, from 0.
+    pub(super) fn note(&mut self, number: u64, offset: u64, key: u64) {
+        if number.is_multiple_of(STRIDE) {
+            self.offsets.push(offset);
+        }
+        self.ids.push((key, u32::try_from(number).unwrap_or(u32::MAX)));
+    }
+}
+
+/// The facts of a footer beside its lists.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Facts {
+    pub(super) first: Position,
+    pub(super) link: Link,
+    pub(super) recorded_at: Time,
+    pub(super) epoch: u32,
+    pub(super) end: u64,
+}
+
+/// The footer as it must be.
+pub(super) struct Expected {
+    pub(super) bytes: Vec<u8>,
+    first: Position,
+    entries: u64,
+    numbers: Vec<u32>,
+}
+
+impl Expected {
+    pub(super) fn of(mut contents: Contents, facts: &Facts) -> Self {
+        let entries = contents.ids.len() as u64;
+        contents.ids.sort_unstable();
+        let mut bytes = Vec::with_capacity(
+            FIXED_BYTES + 8 * contents.offsets.len() + ID_BYTES * contents.ids.len() + BEHIND_BYTES,
+        );
+        bytes.extend_from_slice(MAGIC);
+        bytes.extend_from_slice(&1_u32.to_le_bytes());
+        bytes.extend_from_slice(&entries.to_le_bytes());
+        bytes.extend_from_slice(&facts.first.0.to_le_bytes());
+        bytes.extend_from_slice(&facts.link.0);
+        bytes.extend_from_slice(&facts.recorded_at.0.to_le_bytes());
+        bytes.extend_from_slice(&facts.epoch.to_le_bytes());
+        bytes.extend_from_slice(&facts.end.to_le_bytes());
+        bytes.extend_from_slice(&0_u32.to_le_bytes());
+        bytes.extend_from_slice(&(STRIDE as u32).to_le_bytes());
+        for offset in &contents.offsets {
+            bytes.extend_from_slice(&offset.to_le_bytes());
+        }
+        for (key, number) in &contents.ids {
+            bytes.extend_from_slice(&key.to_le_bytes());
+            bytes.extend_from_slice(&number.to_le_bytes());
+        }
+        let crc = crc32fast::hash(&bytes);
+        bytes.extend_from_slice(&crc.to_le_bytes());
+        let whole = u32::try_from(bytes.len() + 12).unwrap_or(u32::MAX);
+        bytes.extend_from_slice(&whole.to_le_bytes());
+        bytes.extend_from_slice(MAGIC_BEHIND);
+        Self { bytes, first: facts.first, entries, numbers: contents.ids.iter().map(|id| id.1).collect() }
+    }
+
+    /// Whether at least half of what some sector of the footer must hold stands in the file at `start`: then a footer
+    /// was written there, whatever became of it.
+    pub(super) fn resembles(&self, source: &mut Source<'_>, start: u64) -> io::Result<bool> {
+        for (i, expected) in self.bytes.chunks(SECTOR as usize).enumerate() {
+            let actual = source.read(start + i as u64 * SECTOR, expected.len())?;
+            let nonzero = expected.iter().filter(|b| **b != 0).count();
+            let equal = expected.iter().zip(actual).filter(|(e, a)| **e != 0 && e == a).count();
+            if nonzero > 0 && equal * 2 >= nonzero {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether each sector of the footer in the file is either as it must be or, not having reached the disk, zeros.
+    /// A sector in which the file ends early is as it must be as far as it goes.
+    pub(super) fn torn(&self, source: &mut Source<'_>, start: u64) -> io::Result<bool> {
+        for (i, expected) in self.bytes.chunks(SECTOR as usize).enumerate() {
+            let actual = source.read(start + i as u64 * SECTOR, expected.len())?;
+            let equal = actual == &expected[..actual.len()];
+            if !equal && actual.iter().any(|b| *b != 0) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Every field that is not as it must be: the position and offset it concerns, and its name.
+    pub(super) fn differences(
+        &self,
+        source: &mut Source<'_>,
+        start: u64,
+    ) -> io::Result<Vec<(Position, u64, String)>> {
+        let mut differences = Vec::new();
+        let mut at = 0;
+        for (name, position, bytes) in self.fields() {
+            let expected = self.bytes.get(at..at + bytes).unwrap_or_default();
+            let actual = source.read(start + at as u64, bytes)?;
+            if actual != expected {
+                let same = expected.iter().zip(actual).take_while(|(e, a)| e == a).count();
+                let reason = format!("the footer's {name} is not what the entries say");
+                differences.push((position, start + (at + same) as u64, reason));
+            }
+            at += bytes;
+        }
+        if differences.len() > 1 && Claim::read(source, start)?.is_some() {
+            // Computed anew over what was changed: no damage of its own.
+            differences.retain(|difference| difference.1 < start + self.crc_at() as u64);
+        }
+        Ok(differences)
+    }
+
+    /// Where in the footer its CRC stands.
+    fn crc_at(&self) -> usize {
+        self.bytes.len().saturating_sub(BEHIND_BYTES)
+    }
+
+    /// The fields in their order: name, the position that each concerns, bytes.
+    fn fields(&self) -> impl Iterator<Item = (&'static str, Position, usize)> {
+        let (first, entries) = (self.first, self.entries);
+        let at = move |number: u64| Position(first.0.saturating_add(number));
+        let last = at(entries.saturating_sub(1));
+        let fixed = [
+            ("magic", first, 8),
+            ("version", first, 4),
+            ("count of entries", first, 8),
+            ("first position", first, 8),
+            ("link of the last entry", last, 32),
+            ("time recorded of the last entry", last, 8),
+            ("epoch of the last entry", last, 4),
+            ("offset behind the last frame", last, 8),
+            ("size of the tree frontier", first, 4),
+            ("stride", first, 4),
+        ];
+        let offsets =
+            (0..entries.div_ceil(STRIDE)).map(move |i| ("offset of a frame", at(i * STRIDE), 8_usize));
+        let numbers = self.numbers.iter();
+        let ids = numbers.map(move |number| ("event id", at(u64::from(*number)), ID_BYTES));
+        let behind = [("CRC", first, 4), ("length", first, 4), ("closing magic", first, 8)];
+        fixed.into_iter().chain(offsets).chain(ids).chain(behind)
+    }
+}
+
+/// Where a file that ends as a sealed segment does says that its footer begins. Only a hint: an event may hold
+/// anything, also what looks like a footer.
+pub(super) fn hinted(source: &mut Source<'_>) -> io::Result<Option<u64>> {
+    let len = source.len();
+    let Some(behind) = len.checked_sub(BEHIND_BYTES as u64) else { return Ok(None) };
+    let bytes = source.read(behind, BEHIND_BYTES)?;
+    let (Some(size), Some(magic)) = (bytes.get(4..8), bytes.get(8..16)) else { return Ok(None) };
+    let size = u64::from(u32::from_le_bytes([size[0], size[1], size[2], size[3]]));
+    let start = len.saturating_sub(size);
+    let aligned = magic == MAGIC_BEHIND && size >= (FIXED_BYTES + BEHIND_BYTES) as u64;
+    let plausible = aligned && start >= SECTOR && start.is_multiple_of(SECTOR);
+    Ok((plausible && source.read(start, 8)? == MAGIC).then_some(start))
+}
+
+/// The first sector from `from` on that begins like a footer.
+pub(super) fn search(source: &mut Source<'_>, from: u64) -> io::Result<Option<u64>> {
+    let mut start = super::source::sector_up(from);
+    while start < source.len() {
+        if source.read(start, 8)? == MAGIC {
+            return Ok(Some(start));
+        }
+        start += SECTOR;
+    }
+    Ok(None)
+}
+
+/// What a footer says, where the entries before it cannot all be read.
+#[derive(Debug)]
+pub(super) struct Claim {
+    pub(super) entries: u64,
+    pub(super) first: Position,
+    pub(super) link: Link,
+    pub(super) recorded_at: Time,
+    pub(super) epoch: u32,
+    ids: Vec<(u64, u32)>,
+    /// Offset behind the last frame.
+    pub(super) end: u64,
+}
+
+impl Claim {
+    /// Reads the footer from `start` to the end of the file; `None` where it does not fit its own CRC or layout.
+    pub(super) fn read(source: &mut Source<'_>, start: u64) -> io::Result<Option<Self>> {
+        let Ok(size) = usize::try_from(source.len().saturating_sub(start)) else { return Ok(None) };
+        Ok(Self::parse(source.read(start, size)?))
+    }
+
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        let (body, behind) = bytes.split_at_checked(bytes.len().checked_sub(BEHIND_BYTES)?)?;
+        let crc = crc32fast::hash(body);
+        let sound = behind.get(..4)? == crc.to_le_bytes() && body.get(..8)? == MAGIC;
+        let lists = body.get(FIXED_BYTES..)?;
+        let number = |at: usize| Some(u64::from_le_bytes(body.get(at..at + 8)?.try_into().ok()?));
+        let entries = number(12)?;
+        let offsets = usize::try_from(entries.div_ceil(STRIDE)).ok()?.checked_mul(8)?;
+        let ids = lists.get(offsets..)?;
+        let fits = usize::try_from(entries).ok()?.checked_mul(ID_BYTES)? == ids.len();
+        (sound && fits).then_some(())?;
+        Some(Self {
+            entries,
+            first: Position(number(20)?),
+            link: Link(body.get(28..60)?.try_into().ok()?),
+            recorded_at: Time(i64::from_le_bytes(body.get(60..68)?.try_into().ok()?)),
+            epoch: u32::from_le_bytes(body.get(68..72)?.try_into().ok()?),
+            ids: ids.chunks_exact(ID_BYTES).filter_map(id).collect(),
+            end: number(72)?,
+        })
+    }
+
+    /// Whether the footer lists this entry.
+    pub(super) fn lists(&self, key: u64, number: u32) -> bool {
+        self.ids.binary_search(&(key, number)).is_ok()
+    }
+}
+
+fn id(bytes: &[u8]) -> Option<(u64, u32)> {
+    let (key, number) = bytes.split_first_chunk::<8>()?;
+    Some((u64::from_le_bytes(*key), u32::from_le_bytes(number.try_into().ok()?)))
+}

@@ -1,0 +1,159 @@
+//! One ledger: its names, its segments, and patience with a server that is writing.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use super::chain::Chain;
+use super::findings::Findings;
+use super::names;
+use super::published::published;
+use super::source::Source;
+use super::walk::{self, Segment, Torn, Verdict};
+use super::{LedgerReport, Meter};
+use crate::disk::Disk;
+use crate::log::Damage;
+use crate::types::Position;
+
+/// How long to wait before each further reading of what may be a write in progress: a second in all.
+const PAUSES_MS: [u64; 6] = [20, 40, 80, 160, 300, 400];
+
+pub(super) struct Judge<'a> {
+    disk: &'a dyn Disk,
+    dir: &'a Path,
+    meter: &'a Meter<'a>,
+    findings: Findings,
+    chain: Chain,
+    torn: Option<Torn>,
+}
+
+/// Judges the ledger in `dir`.
+///
+/// # Errors
+/// Where its directories cannot be listed.
+pub(super) fn judge(disk: &dyn Disk, dir: &Path, name: &str, meter: &Meter<'_>) -> io::Result<LedgerReport> {
+    let mut judge =
+        Judge { disk, dir, meter, findings: Findings::default(), chain: Chain::start(), torn: None };
+    judge.names()?;
+    judge.segments()?;
+    Ok(judge.report(name))
+}
+
+impl Judge<'_> {
+    fn names(&mut self) -> io::Result<()> {
+        for file in names::strangers_in_ledger(self.disk, self.dir)? {
+            let reason = "no file of a ledger has this name".to_owned();
+            self.findings.add(Position(0), Damage { position: Position(0), file, offset: 0, reason });
+        }
+        Ok(())
+    }
+
+    fn segments(&mut self) -> io::Result<()> {
+        let mut segments = names::segments(self.disk, self.dir)?;
+        let mut judged = 0;
+        let mut patience = Patience::default();
+        while let Some(segment) = segments.get(judged) {
+            let told = published(self.disk, self.dir);
+            let verdict = self.segment(segment);
+            // Only the last segment is written to, and the one before it while it is being sealed.
+            if segments.len() - judged <= 2 {
+                let now = names::segments(self.disk, self.dir)?;
+                if now.len() > segments.len() {
+                    segments = now;
+                    continue;
+                }
+                match patience.with(&verdict, told) {
+                    Next::Wait(pause) if self.meter.progress.wait(pause) => continue,
+                    Next::Wait(_) | Next::Settle => self.settle(verdict),
+                    Next::InProgress => self.chain = verdict.sound,
+                }
+            } else {
+                self.settle(verdict);
+            }
+            self.meter.finished();
+            patience = Patience::default();
+            judged += 1;
+        }
+        Ok(())
+    }
+
+    /// A file that cannot be read is damage like any other, and no reason to leave the others unread.
+    fn segment(&self, segment: &Segment) -> Verdict {
+        let path = self.dir.join(&*segment.file);
+        let verdict = Source::open(self.disk, &path, self.meter)
+            .and_then(|source| walk::judge(source, segment, self.chain.clone()));
+        verdict.unwrap_or_else(|e| self.unreadable(segment, &e))
+    }
+
+    fn unreadable(&self, segment: &Segment, e: &io::Error) -> Verdict {
+        let mut findings = Findings::default();
+        let reason = format!("the file cannot be read: {e}");
+        let damage = Damage { position: segment.named, file: segment.file.to_string(), offset: 0, reason };
+        findings.add(self.chain.next, damage);
+        let mut chain = self.chain.clone();
+        chain.skip_to(segment.follower.unwrap_or(segment.named).max(chain.next));
+        Verdict { chain, sound: self.chain.clone(), findings, torn: None }
+    }
+
+    fn settle(&mut self, verdict: Verdict) {
+        self.chain = verdict.chain;
+        self.findings.extend(verdict.findings);
+        self.torn = verdict.torn;
+    }
+
+    fn report(self, name: &str) -> LedgerReport {
+        LedgerReport {
+            ledger: name.to_owned(),
+            uid: self.chain.uid,
+            entries: self.chain.next,
+            head: self.chain.head,
+            torn_bytes: self.torn.map_or(0, |torn| torn.bytes),
+            torn_from: self.torn.map(|torn| torn.from),
+            published: published(self.disk, self.dir),
+            damage: self.findings.listed.into_iter().map(|finding| finding.damage).collect(),
+            damage_unlisted: self.findings.unlisted,
+        }
+    }
+}
+
+/// What to do with a verdict on a segment that a server may be writing to.
+enum Next {
+    /// Read it again after a pause.
+    Wait(Duration),
+    /// It stands.
+    Settle,
+    /// What fails is a write in progress, behind everything that the server has said is durable.
+    InProgress,
+}
+
+/// How often one segment has been read, and what the server said at first.
+#[derive(Default)]
+struct Patience {
+    readings: usize,
+    first_told: Option<Position>,
+}
+
+impl Patience {
+    /// `told` is what the server had published before the reading.
+    fn with(&mut self, verdict: &Verdict, told: Option<Position>) -> Next {
+        let torn = verdict.torn.map(|torn| torn.from);
+        let reached = verdict.findings.listed.iter().map(|finding| finding.reached).chain(torn);
+        let durable = told.unwrap_or_default();
+        let (Some(earliest), Some(latest)) = (reached.clone().min(), reached.max()) else {
+            return Next::Settle;
+        };
+        if latest < durable {
+            return Next::Settle;
+        }
+        if self.readings == 0 {
+            self.first_told = told;
+        }
+        // Only a living server moves its tail.
+        if told > self.first_told && earliest >= durable {
+            return Next::InProgress;
+        }
+        let pause = PAUSES_MS.get(self.readings).copied();
+        self.readings += 1;
+        pause.map_or(Next::Settle, |ms| Next::Wait(Duration::from_millis(ms)))
+    }
+}

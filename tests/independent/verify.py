@@ -1,0 +1,629 @@
+#!/usr/bin/env python3
+"""Checks the ledgers of a data directory, knowing nothing but docs/format.md.
+
+    pip install blake3
+    python3 verify.py DATA_DIR
+
+It shares no code with tokenledger. It recomputes the link of every entry and accounts for every byte of every file
+below ledgers/*/log. For each ledger it prints a line
+
+    NAME entries=N head=HEX torn_bytes=N
+
+and for each problem, below it, a line
+
+    NAME position=N file=log/... offset=N: what is wrong
+
+Exit code: 0 where no problem was found, 1 where there was one, 2 for wrong usage. A torn tail, which a crash may leave
+and the next start repairs, is no problem. Run it on a copy, or while no server is writing.
+
+How to read this file: `Segment.walk` goes from frame to frame; `take` judges an entry that is intact; `lost` decides
+what to say about bytes that are not, and where to go on; `torn` decides whether a crash explains them; `close` judges
+what stands behind the frames.
+"""
+
+import os
+import re
+import struct
+import sys
+import zlib
+
+from blake3 import blake3
+
+LINK = "tokenledger 2026 entry link v1"
+EVENT_ID = "tokenledger 2026 event id v1"
+SECTOR = 512
+FRAME = struct.Struct("<2sHHHIII")  # magic, bytes, index, count, lag, CRC of the entry, CRC of the header
+ENTRY = struct.Struct("<B16sQI32sq16sB")  # version, UID, position, epoch, previous, recorded, event id, emitter's length
+FRAME_MIN = FRAME.size + ENTRY.size + 1
+GROUP_ENTRIES_MAX = 8192
+IN_FLIGHT_MAX = 8 * 1024 * 1024 + GROUP_ENTRIES_MAX * FRAME.size
+STRIDE = 64
+
+
+def zero(data, start, end):
+    """Whether data[start:end] holds only zeros; what lies behind the end of a file counts as zeros."""
+    return not data[start:end].strip(b"\0")
+
+
+def sector_up(offset):
+    return -(-offset // SECTOR) * SECTOR
+
+
+def link_of(entry):
+    return blake3(entry, derive_key_context=LINK).digest()
+
+
+class Frame:
+    """The frame that may stand at an offset: its header's fields and its entry, not yet believed."""
+
+    def __init__(self, data, offset):
+        self.raw = data[offset : offset + FRAME.size]
+        self.sane = len(self.raw) == FRAME.size
+        if self.sane:
+            magic, self.bytes, self.index, self.count, self.lag, self.crc, self.header_crc = FRAME.unpack(self.raw)
+            self.sane = magic == b"TL" and self.bytes > 0
+        if self.sane:
+            self.end = offset + FRAME.size + self.bytes
+            self.entry = data[offset + FRAME.size : self.end]
+
+    def header_fits(self, uid, position):
+        if not self.sane or uid is None:
+            return False
+        return zlib.crc32(uid + struct.pack("<Q", position) + self.raw[:16]) == self.header_crc
+
+    def entry_fits(self):
+        return self.sane and len(self.entry) == self.bytes and zlib.crc32(self.entry) == self.crc
+
+    def named(self):
+        """Ledger and position that an intact frame's entry names, if the frame was written for them."""
+        if self.entry_fits() and len(self.entry) >= 25:
+            uid, (position,) = self.entry[1:17], struct.unpack_from("<Q", self.entry, 17)
+            if self.header_fits(uid, position):
+                return uid, position
+        return None
+
+    def one_bit_off(self):
+        """Whether one flipped bit in the entry explains its CRC. CRCs are linear: the difference that a flipped bit
+        makes depends only on how far from the end it is."""
+        if len(self.entry) != self.bytes:
+            return False
+        wanted = zlib.crc32(self.entry) ^ self.crc
+        flips = [shift_byte(1 << bit) for bit in range(8)]
+        for _ in range(self.bytes):
+            if wanted in flips:
+                return True
+            flips = [shift_byte(flip) for flip in flips]
+        return False
+
+
+def shift_byte(register):
+    for _ in range(8):
+        register = register >> 1 ^ (0xEDB88320 if register & 1 else 0)
+    return register
+
+
+class Chain:
+    """What the entries so far require of the next one."""
+
+    def __init__(self):
+        self.uid = None
+        self.next = 0
+        self.link = bytes(32)  # None where the entry before cannot be read
+        self.head = bytes(32)
+        self.recorded, self.epoch = -(2**63), 0
+        self.place = None  # file and offset of the entry before
+
+    def copy(self):
+        other = Chain()
+        other.__dict__.update(self.__dict__)
+        return other
+
+    def skip_to(self, position):
+        self.next, self.link, self.place = position, None, None
+
+
+class Segment:
+    """One file. `follower` is the first position of the next segment; None for the last, which alone may be open."""
+
+    def __init__(self, ledger, file, named, follower, data):
+        self.ledger, self.file, self.named, self.follower, self.data = ledger, file, named, follower, data
+        self.chain = ledger.chain
+        self.written = len(data.rstrip(b"\0"))  # behind the last byte that is not zero
+        self.first, self.capacity, self.uid = named, None, None
+        self.offset, self.footer_at = SECTOR, None
+        self.ids, self.starts = [], []
+        self.whole = True  # every entry so far was read
+        self.batch = None  # inside one: [next index, count, chain before, offset before]; or "unknown"
+        self.torn_bytes = 0
+
+    def problem(self, position, offset, reason):
+        self.ledger.problem(position, self.file, offset, reason)
+
+    # ---- header -----------------------------------------------------------------------------------------------
+
+    def header(self):
+        """Judges the first 512 bytes. False where nothing behind them can be judged."""
+        data, chain = self.data, self.chain
+        if self.follower is None and self.written == 0:
+            return False  # prepared, and never begun
+        raw = data[:SECTOR]
+        sound = raw[:8] == b"TKLSEG01" and len(raw) == SECTOR and zlib.crc32(raw[:508]) == int.from_bytes(raw[508:], "little")
+        if sound:
+            version, uid, self.first, before, self.capacity = struct.unpack_from("<I16sQ32sQ", raw, 8)
+        self.join()
+        first = Frame(data, SECTOR)
+        first_named = first.named()
+        if not sound:
+            self.problem(self.first, 0, "the segment's header does not fit its CRC")
+            self.uid = chain.uid = chain.uid or (first_named and first_named[0])
+            return len(raw) == SECTOR
+        self.uid = uid
+        chain.uid = chain.uid or (first_named[0] if first_named else uid)
+        witness = first.entry[29:61] if first_named else None
+        if version != 1:
+            self.problem(self.first, 8, f"format version {version} is not known here")
+        if uid != chain.uid:
+            self.problem(self.first, 12, "the header names another ledger")
+        if self.first != self.named:
+            self.problem(self.first, 28, f"the header says that the segment begins at position {self.first}")
+        if before != (chain.link or witness or before) and before != witness:
+            self.problem(self.first, 36, "the header's link is not that of the entry before")
+        if self.capacity < SECTOR or self.capacity % SECTOR:
+            self.problem(self.first, 68, "the capacity is not a multiple of 512")
+        if not zero(raw, 76, 508):
+            self.problem(self.first, 76, "a reserved byte of the header is not zero")
+        return version == 1
+
+    def join(self):
+        due = self.chain.next
+        if self.first > due:
+            self.ledger.problem(due, f"log/{due:020}.seg", 0, f"no segment holds positions {due} to {self.first - 1}")
+        elif self.first < due:
+            self.problem(self.first, 0, f"the segments before this one already reach position {due}")
+        if self.first != due:
+            self.chain.skip_to(self.first)
+
+    # ---- frames -----------------------------------------------------------------------------------------------
+
+    def walk(self):
+        if not self.header():
+            return
+        while True:
+            frame, due = Frame(self.data, self.offset), self.chain.next
+            fits = frame.header_fits(self.uid, due)
+            if frame.entry_fits() and (fits or frame.named()):
+                self.place(frame, due if fits else frame.named()[1], self.uid if fits else frame.named()[0])
+            elif self.at_end() or self.torn():
+                break
+            elif fits:
+                self.problem(due, self.offset, "the entry does not fit its CRC")
+                self.step_batch(frame)
+                self.skip(due + 1, frame.end)
+            elif not self.lost():
+                break
+        self.close()
+
+    def skip(self, position, offset):
+        self.whole = False
+        self.chain.skip_to(position)
+        self.offset = offset
+
+    def place(self, frame, position, uid):
+        """An intact frame: is it the one that is due?"""
+        due, offset = self.chain.next, self.offset
+        if uid not in (self.uid, self.chain.uid):
+            self.problem(due, offset, "an entry of another ledger stands here")
+        if position != due:
+            follower = Frame(self.data, frame.end)
+            follows = follower.entry_fits() and follower.header_fits(self.uid, due + 1)
+            if follows or (position > due and self.follower is not None and position >= self.follower):
+                self.problem(due, offset, f"the entry names position {position}, not {due}")
+                self.step_batch(frame)
+                return self.skip(due + 1, frame.end)
+            self.whole, self.batch = False, "unknown"
+            if position < due:
+                self.problem(position, offset, f"the entry of position {position} stands where {due} is due")
+                self.offset = frame.end
+                return
+            self.problem(due, offset, f"positions {due} to {position - 1} are missing")
+            self.chain.skip_to(position)
+        self.take(frame)
+
+    def take(self, frame):
+        """Judges an intact entry by what the chain requires, and makes it the chain's last."""
+        chain, offset, entry, position = self.chain, self.offset, frame.entry, self.chain.next
+        inside = offset + FRAME.size
+        if frame.lag > position:
+            self.problem(position, offset + 8, "the lag is larger than the position")
+        fields = ENTRY.unpack_from(entry) if len(entry) >= ENTRY.size else None
+        emitter = entry[ENTRY.size : ENTRY.size + fields[7]] if fields else b""
+        if not fields or fields[0] != 1 or len(emitter) != fields[7] or not re.fullmatch(rb"[!-~]{1,128}", emitter):
+            self.problem(position, inside, "these bytes are no entry of layout version 1")
+            self.whole = False
+        else:
+            _, uid, named, epoch, previous, recorded, event_id, _ = fields
+            if uid not in (self.uid, chain.uid):
+                self.problem(position, inside + 1, "the entry belongs to another ledger")
+            if named != position:
+                self.problem(position, inside + 17, f"the entry names position {named}")
+            if epoch < chain.epoch:
+                self.problem(position, inside + 25, "the epoch is lower than that of the entry before")
+            if chain.link is not None and previous != chain.link:
+                self.blame_before(inside + 29, "the entry after it")
+            if recorded < chain.recorded:
+                self.problem(position, inside + 61, "it was recorded earlier than the entry before")
+            chain.recorded, chain.epoch = recorded, epoch
+            key = blake3(emitter + b"\0" + event_id, derive_key_context=EVENT_ID).digest()[:8]
+            number = position - self.first
+            self.ids.append((int.from_bytes(key, "little"), number))
+            if number % STRIDE == 0:
+                self.starts.append(offset)
+        self.step_batch(frame)
+        chain.link = chain.head = link_of(entry)
+        chain.place = (self.file, offset)
+        chain.next += 1
+        self.offset = frame.end
+
+    def blame_before(self, offset, witness):
+        """The entry before hashes to another link than the one that `witness` holds."""
+        position = max(self.chain.next - 1, 0)
+        if self.chain.next and self.chain.place:
+            reason = f"the entry's link, recomputed, is not the one that {witness} holds"
+            self.ledger.problem(position, *self.chain.place, reason)
+        else:
+            self.problem(position, offset, "the link held here is not that of the entry before")
+
+    def step_batch(self, frame):
+        """Entries of a batch follow one another: index 0, 1, ... up to its count."""
+        position, before = self.chain.next, self.batch
+        if before is None and frame.index != 0:
+            self.problem(position, self.offset + 4, "the entries of its batch before this one are missing")
+        elif isinstance(before, list) and before[:2] != [frame.index, frame.count]:
+            self.problem(position, self.offset + 4, "the batch before this entry is not complete")
+        if frame.index >= frame.count:
+            self.problem(position, self.offset + 4, "the index in the batch is not below its size")
+        if frame.index + 1 >= frame.count:
+            self.batch = None
+        elif frame.index == 0:
+            self.batch = [1, frame.count, self.chain.copy(), self.offset]
+        else:
+            start = before[2:] if isinstance(before, list) else [None, None]
+            self.batch = [frame.index + 1, frame.count, *start]
+
+    def cut(self):
+        """Where a repair would cut: here, or before an incomplete batch."""
+        if isinstance(self.batch, list) and self.batch[2] is not None:
+            return self.batch[2], self.batch[3]
+        return self.chain, self.offset
+
+    # ---- where bytes fail -------------------------------------------------------------------------------------
+
+    def hint(self):
+        """Where the footer begins, if the file ends as a sealed segment does."""
+        data = self.data
+        if data[-8:] == b"TKLFOOTE" and len(data) >= SECTOR + 104:
+            start = len(data) - int.from_bytes(data[-12:-8], "little")
+            if start >= SECTOR and start % SECTOR == 0 and data[start : start + 8] == b"TKLFOOT1":
+                return start
+        return None
+
+    def claimed_end(self, offset):
+        """Where the frame at an offset ends by the length it claims, be its header sound or not."""
+        length = int.from_bytes(self.data[offset + 2 : offset + 4], "little")
+        return offset + FRAME.size + length if FRAME.size + length >= FRAME_MIN else None
+
+    def next_frame(self, offset, due):
+        """Offset and position of the next frame behind an unreadable one."""
+        behind = self.claimed_end(offset)
+        if behind and Frame(self.data, behind).header_fits(self.uid, due + 1):
+            return behind, due + 1
+        hint = self.hint()
+        end = hint if hint and hint > self.offset else self.written
+        hit = self.data.find(b"TL", offset + 1, end + 1)
+        while 0 <= hit < end:
+            frame = Frame(self.data, hit)
+            named = frame.named()
+            if named and named[0] in (self.uid, self.chain.uid) and named[1] >= due:
+                if self.follower is None or named[1] < self.follower:
+                    return hit, named[1]
+            for position in range(due, due + min((hit - offset) // FRAME_MIN + 1, GROUP_ENTRIES_MAX) + 1):
+                if frame.header_fits(self.uid, position):
+                    return hit, position
+            hit = self.data.find(b"TL", hit + 1, end + 1)
+        return None
+
+    def claimed_frames(self, end):
+        """Beginnings of the frames up to `end` by the lengths they claim, and the end of the last."""
+        starts, offset = [], self.offset
+        while offset < end and (behind := self.claimed_end(offset)):
+            starts.append(offset)
+            offset = behind
+        return starts, offset
+
+    def lost(self):
+        """Says what cannot be read here. True where a later frame can, and the walk goes on at it."""
+        offset, due = self.offset, self.chain.next
+        self.batch = "unknown"
+        found = self.next_frame(offset, due)
+        if found and found[1] == due:
+            self.problem(due, offset, "bytes that belong to no frame")
+            self.whole, self.offset = False, found[0]
+            return True
+        if found:
+            starts, end = self.claimed_frames(found[0])
+            if end == found[0] and len(starts) == found[1] - due:
+                self.blame_each(starts)
+            else:
+                self.problem(due, offset, f"positions {due} to {found[1] - 1} cannot be read")
+            self.skip(found[1], found[0])
+            return True
+        self.lost_rest()
+        return False
+
+    def blame_each(self, starts):
+        for number, start in enumerate(starts):
+            self.problem(self.chain.next + number, start, "the frame's header does not fit its CRC")
+
+    def lost_rest(self):
+        """No frame can be read behind this place."""
+        data, offset, due = self.data, self.offset, self.chain.next
+        hint = self.hint()
+        self.footer_at = hint if hint and hint >= offset else None
+        if self.footer_at is None:
+            starts = (s for s in range(sector_up(offset), len(data), SECTOR) if data[s : s + 8] == b"TKLFOOT1")
+            self.footer_at = next(starts, None)
+        self.whole &= self.footer_at is None
+        end = max(self.written, offset) if self.footer_at is None else self.footer_at
+        if sum(byte != 0 for byte in data[offset : offset + FRAME.size]) < 4:  # no frame was ever written here
+            if self.footer_at and zero(data, offset, end):
+                self.problem(due, offset, "zeros where entries were")
+            for run in re.finditer(rb"[^\0](?:(?!\0{512})[\s\S])*", data[offset:end]):
+                self.problem(due, offset + run.start(), "a byte that is not zero, where nothing was written")
+        else:
+            starts, behind = self.claimed_frames(end)
+            fits = starts and (sector_up(behind) == end if self.footer_at else behind >= end)
+            if fits:
+                self.blame_each(starts)
+            else:
+                self.problem(due, offset, "no frame can be read here, nor behind it")
+            self.skip(due + (len(starts) if fits else 1), offset)
+        self.offset = end
+
+    # ---- torn tail or damage ----------------------------------------------------------------------------------
+
+    def torn(self):
+        """Whether a crash explains everything from here on: what was in flight is there in some of its sectors, and
+        in the others still zero. Then goes back to where a repair would cut."""
+        hint = self.hint()
+        chain, offset = self.cut()
+        if self.follower is not None or (hint and hint >= self.offset) or self.written - offset > IN_FLIGHT_MAX:
+            return False
+        if self.written <= self.offset or not self.crash_explains(chain.next):
+            return False
+        self.torn_bytes = self.written - offset
+        self.chain, self.offset = chain, offset
+        return True
+
+    def crash_explains(self, cut):
+        offset, due = self.offset, self.chain.next
+        while offset < self.written:
+            frame = Frame(self.data, offset)
+            if frame.header_fits(self.uid, due):
+                lost = self.sector_lost(offset, frame.end) and not frame.one_bit_off()
+                if not frame.entry_fits() and not lost:
+                    return False
+                if max(due - frame.lag, 0) > cut:
+                    return False  # it was written when what is lost was already durable
+                offset, due = frame.end, due + 1
+                continue
+            if frame.named() or not self.header_lost(offset):
+                return False
+            found = self.next_frame(offset, due)
+            if found is None:
+                return self.rest_lost(offset)
+            if found[1] == due:
+                return False
+            offset, due = found
+        return True
+
+    def sector_lost(self, offset, end):
+        """Whether, of some sector between the two, nothing from `offset` on was written; a file that ends before its
+        capacity has lost what is behind."""
+        if self.capacity is not None and len(self.data) < self.capacity and end > len(self.data):
+            return True
+        borders = [offset, *range(offset // SECTOR * SECTOR + SECTOR, end, SECTOR)]
+        return any(zero(self.data, start, start // SECTOR * SECTOR + SECTOR) for start in borders)
+
+    def header_lost(self, offset):
+        border = offset // SECTOR * SECTOR + SECTOR
+        part = self.data[offset : min(offset + FRAME.size, border)]
+        return (part[:2] == b"TL"[: len(part)] or not part.strip(b"\0")) and self.sector_lost(offset, offset + FRAME.size)
+
+    def rest_lost(self, offset):
+        """Whether what lies behind a lost header can be sectors of entries: written from their beginning, and not just
+        a single byte."""
+        start = offset // SECTOR * SECTOR + SECTOR
+        sectors = [self.data[s : s + SECTOR] for s in range(start, self.written, SECTOR)]
+        sectors = [sector for sector in sectors if sector.strip(b"\0")]
+        if any(zero(sector, 0, 16) for sector in sectors):
+            return False
+        return start >= self.written or sum(byte != 0 for sector in sectors for byte in sector) > 1
+
+    # ---- behind the frames ------------------------------------------------------------------------------------
+
+    def at_end(self):
+        """Whether the frames end here: with zeros to the end of the file, or with a footer."""
+        if self.written <= self.offset:
+            return True
+        start = sector_up(self.offset)
+        if self.whole and self.batch is None:
+            ended = self.footer_stands_at(start)
+        else:
+            ended = self.hint() == start and zero(self.data, self.offset, start)
+        if ended:
+            self.footer_at = start
+        return ended
+
+    def expected_footer(self):
+        """The footer that the entries require."""
+        chain = self.chain
+        head = struct.pack("<8sIQQ32sqIQII", b"TKLFOOT1", 1, len(self.ids), self.first, chain.link or bytes(32),
+                           chain.recorded, chain.epoch, self.offset, 0, STRIDE)  # fmt: skip
+        starts = b"".join(struct.pack("<Q", start) for start in self.starts)
+        body = head + starts + b"".join(struct.pack("<QI", *one) for one in sorted(self.ids))
+        return body + struct.pack("<II8s", zlib.crc32(body), len(body) + 16, b"TKLFOOTE")
+
+    def footer_stands_at(self, start):
+        """Whether the footer of the entries read so far stands here, garbled or torn as it may be; not that of one
+        entry more, which cannot be read."""
+        expected = self.expected_footer()
+        if self.data[start : start + len(expected)] == expected:
+            return True
+        claim = self.claim(start)
+        if (claim and sum(claim[:2]) > self.chain.next) or not zero(self.data, self.offset, start):
+            return False
+        for i in range(0, len(expected), SECTOR):
+            pairs = [pair for pair in zip(expected[i : i + SECTOR], self.data[start + i : start + i + SECTOR]) if pair[0]]
+            written = sum(byte != 0 for byte in expected[i : i + SECTOR])
+            if written and 2 * sum(a == b for a, b in pairs) >= written:
+                return True
+        return False
+
+    def claim(self, start):
+        """(entries, first, last link, recorded, epoch, end, ids) of a footer that fits its own CRC, else None."""
+        body, behind = self.data[start:-16], self.data[-16:]
+        if len(body) < 88 or body[:8] != b"TKLFOOT1" or zlib.crc32(body) != int.from_bytes(behind[:4], "little"):
+            return None
+        entries, first, link, recorded, epoch, end = struct.unpack_from("<QQ32sqIQ", body, 12)
+        ids = body[88 + 8 * -(-entries // STRIDE) :]
+        return (entries, first, link, recorded, epoch, end, ids) if len(ids) == 12 * entries else None
+
+    def close(self):
+        if self.torn_bytes:
+            return
+        if isinstance(self.batch, list):
+            chain, offset = self.cut()
+            if self.follower is None and self.footer_at is None and self.batch[2] is not None:
+                last = len(self.data[: self.offset].rstrip(b"\0"))
+                self.torn_bytes, self.chain, self.offset = max(last - offset, 0), chain, offset
+                return
+            self.problem(chain.next, offset, "the batch that begins here is not complete")
+        if self.footer_at is not None:
+            self.close_sealed(self.footer_at)
+        elif self.follower is not None:
+            self.problem(self.chain.next, self.offset, "the segment has no footer, though it is not the last")
+        elif self.capacity is not None and max(len(self.data), self.offset) > self.capacity:
+            self.problem(self.chain.next, self.capacity, "the file is longer than the capacity in its header")
+
+    def close_sealed(self, start):
+        if not zero(self.data, self.offset, start):
+            self.problem(self.chain.next, self.offset, "a byte before the footer is not zero")
+        if self.whole:
+            self.compare_footer(start)
+        else:
+            self.question_footer(start)
+
+    def compare_footer(self, start):
+        data, expected, last = self.data, self.expected_footer(), self.follower is None
+        end = start + len(expected)
+        actual = data[start:end]
+        pieces = [(expected[i : i + SECTOR], actual[i : i + SECTOR]) for i in range(0, len(expected), SECTOR)]
+        if actual != expected and last and all(e[: len(a)] == a or not a.strip(b"\0") for e, a in pieces):
+            self.torn_bytes = len(actual.rstrip(b"\0"))
+        elif actual != expected:
+            same = next((i for i, (e, a) in enumerate(zip(expected, actual)) if e != a), len(actual))
+            self.problem(self.footer_concerns(same), start + same, "the footer is not what the entries say")
+        if not zero(data, end, len(data)):
+            self.problem(self.chain.next, end, "a byte that is not zero behind the footer")
+        elif len(data) > end and not last:
+            self.problem(self.chain.next, end, "the file goes on behind its footer")
+
+    def footer_concerns(self, byte):
+        """The position whose entry a byte of the footer is about; the segment's first for the rest of it."""
+        ids = 88 + 8 * len(self.starts)
+        if 28 <= byte < 80:
+            return max(self.chain.next - 1, self.first)
+        if 88 <= byte < ids:
+            return self.first + (byte - 88) // 8 * STRIDE
+        if ids <= byte < ids + 12 * len(self.ids):
+            return self.first + sorted(self.ids)[(byte - ids) // 12][1]
+        return self.first
+
+    def question_footer(self, start):
+        """Not every entry can be read, so the footer cannot be computed: asks it what it knows."""
+        chain, claim = self.chain, self.claim(start)
+        if claim is None:
+            return self.problem(self.first, start, "the footer does not fit its CRC")
+        entries, first, link, recorded, epoch, end, ids = claim
+        last = first + entries
+        if first != self.first or sector_up(end) != start:
+            self.problem(self.first, start + 20, "the footer is not that of this segment")
+        if last > chain.next:
+            self.problem(chain.next, start + 12, f"positions {chain.next} to {last - 1}, which the footer counts, are missing")
+        elif last < chain.next:
+            self.problem(last, start + 12, "the footer counts fewer entries")
+        elif chain.link is not None and chain.link != link:
+            self.blame_before(start + 28, "the footer")
+        listed = {struct.unpack_from("<QI", ids, i) for i in range(0, len(ids), 12)}
+        for one in set(self.ids) - listed:
+            self.problem(self.first + one[1], start, "the footer does not list the entry's event id")
+        if chain.link is None or last > chain.next:
+            chain.skip_to(max(last, chain.next))
+            chain.link = chain.head = link
+            chain.recorded, chain.epoch = recorded, epoch
+
+
+class Ledger:
+    def __init__(self, directory):
+        self.directory, self.chain, self.torn_bytes, self.problems = directory, Chain(), 0, []
+
+    def problem(self, position, file, offset, reason):
+        self.problems.append((position, file, offset, reason))
+
+    def names(self, below, known):
+        """The names in a directory; each must be known."""
+        path = os.path.join(self.directory, below)
+        names = sorted(os.listdir(path)) if os.path.isdir(path) else []
+        for name in names:
+            if not re.fullmatch(known, name):
+                self.problem(0, os.path.join(below, name), 0, "no file of a ledger has this name")
+        return [name for name in names if re.fullmatch(known, name)]
+
+    def judge(self):
+        self.names("", r"ids|log|snapshots|tail")
+        self.names("log/torn", r"[0-9]+-[0-9]+\.(bin|json)")
+        names = self.names("log", r"[0-9]{20}\.seg|next\.tmp|torn")
+        for name in [n for n in names if n.endswith(".seg") and int(n[:20]) >= 2**64]:
+            self.problem(0, f"log/{name}", 0, "no position is so large")
+        names = [n for n in names if n.endswith(".seg") and int(n[:20]) < 2**64]
+        for i, name in enumerate(names):
+            follower = int(names[i + 1][:20]) if i + 1 < len(names) else None
+            with open(os.path.join(self.directory, "log", name), "rb") as file:
+                segment = Segment(self, f"log/{name}", int(name[:20]), follower, file.read())
+            before = self.chain.copy()
+            segment.walk()
+            self.chain = before if segment.chain.next < before.next and not segment.torn_bytes else segment.chain
+            self.torn_bytes = segment.torn_bytes
+
+
+def main(arguments):
+    if len(arguments) != 2 or not os.path.isdir(arguments[1]):
+        print(__doc__, file=sys.stderr)
+        return 2
+    root = os.path.join(arguments[1], "ledgers")
+    failed = False
+    for name in sorted(os.listdir(root)) if os.path.isdir(root) else []:
+        ledger = Ledger(os.path.join(root, name))
+        if re.fullmatch(r"[a-z][a-z0-9-]{0,62}", name) and os.path.isdir(ledger.directory):
+            ledger.judge()
+        else:
+            ledger.problem(0, ".", 0, "no ledger has this name")
+        print(f"{name} entries={ledger.chain.next} head={ledger.chain.head.hex()} torn_bytes={ledger.torn_bytes}")
+        for position, file, offset, reason in ledger.problems:
+            print(f"{name} position={position} file={file} offset={offset}: {reason}")
+        failed = failed or bool(ledger.problems)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))
