@@ -213,6 +213,8 @@ enum FactForm {
         refused_event_id: Uuid,
         refused_emitter: Emitter,
         refused_kind: Text,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        refused_account: Option<AccountId>,
         #[serde(with = "violations")]
         violations: Vec<Violation>,
         evidence: Vec<String>,
