@@ -43,7 +43,12 @@ const WAITING_MAX: usize = 16 * 1024;
 ///
 /// # Errors
 /// Where the address or the file cannot be had.
-pub async fn serve(kind: Kind, data: &Path, listen: SocketAddr, out: &mut (dyn Write + Send)) -> Result<(), BenchError> {
+pub async fn serve(
+    kind: Kind,
+    data: &Path,
+    listen: SocketAddr,
+    out: &mut (dyn Write + Send),
+) -> Result<(), BenchError> {
     let failed = |e: io::Error| BenchError::because("the floor server cannot start", e);
     let writer = match kind {
         Kind::Noop => None,
@@ -75,7 +80,10 @@ struct Job {
 impl Floor {
     async fn record(&self, events: Vec<pb::Event>) -> Result<Vec<pb::Receipt>, Status> {
         let Some(writer) = &self.writer else {
-            return Ok(events.into_iter().map(|event| receipt(event, Position(0), Link::default())).collect());
+            return Ok(events
+                .into_iter()
+                .map(|event| receipt(event, Position(0), Link::default()))
+                .collect());
         };
         let (done, receipts) = oneshot::channel();
         let stopped = || Status::unavailable("the floor's disk failed");
@@ -108,7 +116,10 @@ fn event_of(proposal: Option<pb::Proposal>) -> Vec<pb::Event> {
 
 #[tonic::async_trait]
 impl AppendService for Floor {
-    async fn append(&self, request: Request<pb::AppendRequest>) -> Result<Response<pb::AppendResponse>, Status> {
+    async fn append(
+        &self,
+        request: Request<pb::AppendRequest>,
+    ) -> Result<Response<pb::AppendResponse>, Status> {
         let receipts = self.record(event_of(request.into_inner().proposal)).await?;
         Ok(Response::new(pb::AppendResponse { accepted: receipts.into_iter().next().map(accepted) }))
     }
@@ -118,7 +129,8 @@ impl AppendService for Floor {
         request: Request<pb::AppendBatchRequest>,
     ) -> Result<Response<pb::AppendBatchResponse>, Status> {
         let proposals = request.into_inner().proposals;
-        let receipts = self.record(proposals.into_iter().filter_map(|proposal| proposal.event).collect()).await?;
+        let receipts =
+            self.record(proposals.into_iter().filter_map(|proposal| proposal.event).collect()).await?;
         Ok(Response::new(pb::AppendBatchResponse { results: receipts.into_iter().map(result).collect() }))
     }
 

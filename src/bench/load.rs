@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hdrhistogram::Histogram;
-use tonic::codegen::http::uri::PathAndQuery;
 use prost::Message;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Request;
 use tonic::client::Grpc;
+use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::Channel;
 
 use super::bytes_codec::BytesCodec;
@@ -103,9 +103,10 @@ fn share(ledger: &str, client: usize, load: Load, requests: usize) -> Vec<Bytes>
             let proposal = Some(proposed(workload.next()));
             encoded(&pb::AppendRequest { ledger: ledger.clone(), proposal, validate_only: false })
         }
-        (1, true) => {
-            encoded(&pb::AppendStreamRequest { ledger: ledger.clone(), proposal: Some(proposed(workload.next())) })
-        }
+        (1, true) => encoded(&pb::AppendStreamRequest {
+            ledger: ledger.clone(),
+            proposal: Some(proposed(workload.next())),
+        }),
         (batch, _) => encoded_batch(&ledger, (0..batch).map(|_| workload.next()).collect()),
     };
     (0..requests).map(request).collect()
@@ -125,7 +126,11 @@ fn encoded_batch(ledger: &str, events: Vec<pb::Event>) -> Bytes {
 }
 
 /// Sends everything until the time is over or nothing is left.
-pub(super) async fn run(channels: &[Channel], requests: Vec<Vec<Bytes>>, load: Load) -> Result<Tally, BenchError> {
+pub(super) async fn run(
+    channels: &[Channel],
+    requests: Vec<Vec<Bytes>>,
+    load: Load,
+) -> Result<Tally, BenchError> {
     let begin = Instant::now();
     let deadline = begin + load.duration;
     let mut clients = JoinSet::new();
@@ -242,13 +247,15 @@ async fn stream(
             let _ = sender.send(request).await;
         }
     }
-    let answer = grpc.streaming(Request::new(ReceiverStream::new(receiver)), path, codec).await.map_err(lost)?;
+    let answer =
+        grpc.streaming(Request::new(ReceiverStream::new(receiver)), path, codec).await.map_err(lost)?;
     let mut answers = answer.into_inner();
     while let Some((client, sent)) = flight.pop_front() {
         let answer = answers.message().await.map_err(lost)?.ok_or_else(|| refused("the stream ended"))?;
         acknowledged(&answer.result.unwrap_or_default())?;
         tally.acknowledge(1, sent);
-        let next = if Instant::now() < deadline { shares.get_mut(client).and_then(Iterator::next) } else { None };
+        let next =
+            if Instant::now() < deadline { shares.get_mut(client).and_then(Iterator::next) } else { None };
         if let Some(request) = next {
             flight.push_back((client, Instant::now()));
             let _ = sender.send(request).await;

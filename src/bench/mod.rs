@@ -152,10 +152,12 @@ async fn own_server(options: &Options, ledger: &str) -> Result<Measured, BenchEr
 }
 
 async fn floor_of(options: &Options, ledger: &str) -> Result<Floor, BenchError> {
-    let fdatasync = floor::fdatasync_p50().map_err(|e| BenchError::because("the disk cannot be measured", e))?;
+    let fdatasync =
+        floor::fdatasync_p50().map_err(|e| BenchError::because("the disk cannot be measured", e))?;
     let mut tallies = Vec::new();
     for kind in ["noop", "raw"] {
-        let server = ServerProcess::start(&options.program, &["bench", "floor-server", "--kind", kind]).await?;
+        let server =
+            ServerProcess::start(&options.program, &["bench", "floor-server", "--kind", kind]).await?;
         tallies.push(load_at(server.grpc(), ledger, options.load).await?.0);
     }
     let rate = |index: usize| tallies.get(index).map_or(0.0, Tally::events_per_s);
@@ -211,7 +213,9 @@ async fn connect(url: &str, connections: usize) -> Result<Vec<Channel>, BenchErr
     let mut channels = Vec::with_capacity(connections);
     for _ in 0..connections {
         let channel = endpoint.connect().await;
-        channels.push(channel.map_err(|_| BenchError(format!("cannot reach the server at {url}: is it running?")))?);
+        channels.push(
+            channel.map_err(|_| BenchError(format!("cannot reach the server at {url}: is it running?")))?,
+        );
     }
     Ok(channels)
 }

@@ -36,7 +36,8 @@ pub(super) struct Workload {
 impl Workload {
     /// The share of client number `client` of `clients`.
     pub(super) fn new(client: usize, clients: usize) -> Self {
-        let mut accounts: Vec<(usize, u32)> = (client..ACCOUNTS).step_by(clients.max(1)).map(|a| (a, 1)).collect();
+        let mut accounts: Vec<(usize, u32)> =
+            (client..ACCOUNTS).step_by(clients.max(1)).map(|a| (a, 1)).collect();
         if accounts.is_empty() {
             accounts.push((client % ACCOUNTS, 1));
         }
@@ -56,7 +57,8 @@ impl Workload {
                 namespace: "bench".to_owned(),
                 ..Default::default()
             };
-            let granted = pb::GrantAdded { grant: GRANT.into(), access: "developer".into(), ..Default::default() };
+            let granted =
+                pb::GrantAdded { grant: GRANT.into(), access: "developer".into(), ..Default::default() };
             [
                 (account, Fact::AccountCreated(created)),
                 (account, Fact::TokenIssued(issued(account, 1))),
@@ -84,7 +86,11 @@ impl Workload {
                 access: Some(if turn == 3 { "maintainer" } else { "developer" }.to_owned()),
                 expires_at: None,
             }),
-            _ => Fact::TokenUsed(pb::TokenUsed { token: token_of(account, newest), uses: 1, ..Default::default() }),
+            _ => Fact::TokenUsed(pb::TokenUsed {
+                token: token_of(account, newest),
+                uses: 1,
+                ..Default::default()
+            }),
         };
         if matches!(turn, 0 | 5)
             && let Some((_, newest)) = self.accounts.get_mut(index)
@@ -96,7 +102,8 @@ impl Workload {
 
     fn event(&mut self, account: usize, fact: Fact) -> pb::Event {
         self.serial += 1;
-        let id = u128::from(scattered(self.seed ^ self.serial)) << 64 | u128::from(scattered(self.serial ^ !self.seed));
+        let id = u128::from(scattered(self.seed ^ self.serial)) << 64
+            | u128::from(scattered(self.serial ^ !self.seed));
         let nanos = i32::try_from(self.serial % 1_000_000 * 1_000).unwrap_or(0);
         let event = pb::Event {
             event_id: Uuid::from_u128(id).to_string(),
@@ -165,8 +172,12 @@ mod tests {
         for _ in 0..1_000 {
             *kinds.entry(parse(&workload.next()).unwrap().fact.kind()).or_default() += 1;
         }
-        let expected =
-            [(Kind::TokenIssued, 100), (Kind::TokenRotated, 100), (Kind::TokenUsed, 600), (Kind::GrantChanged, 200)];
+        let expected = [
+            (Kind::TokenIssued, 100),
+            (Kind::TokenRotated, 100),
+            (Kind::TokenUsed, 600),
+            (Kind::GrantChanged, 200),
+        ];
         assert_eq!(kinds, BTreeMap::from(expected));
     }
 

@@ -110,8 +110,9 @@ impl Bench {
 
 impl Append {
     fn options(&self, server: Option<String>) -> Result<Options, Failure> {
-        let program = std::env::current_exe()
-            .map_err(|e| Failure::Failed(format!("the program does not find itself to start a server: {e}")))?;
+        let program = std::env::current_exe().map_err(|e| {
+            Failure::Failed(format!("the program does not find itself to start a server: {e}"))
+        })?;
         let load = Load {
             clients: self.clients.into(),
             connections: self.connections.min(self.clients).into(),

@@ -51,8 +51,7 @@ impl Import {
         let mut show = |progress: Progress| shown(&bar, progress);
         let summary = match self.source {
             Source::Cloudtrail { paths } => {
-                let gathered = tokio::task::block_in_place(|| cloudtrail::gather(&paths, &mut show));
-                gathered.deliver(&mut target, &mut show).await?
+                cloudtrail::gather(&paths, &mut show).deliver(&mut target, &mut show).await?
             }
             Source::Ndjson { files } => {
                 target.from_export = true;
@@ -140,7 +139,8 @@ impl Shown for Summary {
         ];
         let rest = rest.iter().filter(|(_, count)| *count > 0);
         let rows = kinds.chain(rest.map(|(name, count)| vec![(*name).to_owned(), count.to_string()]));
-        let told = format!("{} read, {} appended", counted(self.records, "record"), counted(appended, "event"));
+        let told =
+            format!("{} read, {} appended", counted(self.records, "record"), counted(appended, "event"));
         vec![Section { title: String::new(), columns: &[], rows: rows.collect() }, Section::line(told)]
     }
 }
@@ -159,10 +159,13 @@ impl Target for Remote {
         let mut known = Vec::with_capacity(accounts.len());
         for account in accounts {
             let ledger = self.server.ledger();
-            let request = pb::GetAccountRequest { ledger, account: account.to_string(), ..Default::default() };
+            let request =
+                pb::GetAccountRequest { ledger, account: account.to_string(), ..Default::default() };
             known.push(match self.server.query().get_account(request).await {
                 // A handle may have answered for an id that is not there.
-                Ok(answer) => answer.into_inner().account.is_some_and(|found| found.account == account.as_str()),
+                Ok(answer) => {
+                    answer.into_inner().account.is_some_and(|found| found.account == account.as_str())
+                }
                 Err(status) if status.code() == Code::NotFound => false,
                 Err(status) => return Err(self.server.failure(status)),
             });
@@ -171,7 +174,8 @@ impl Target for Remote {
     }
 
     async fn append(&mut self, events: Vec<Event>) -> Result<Vec<Outcome>, Failure> {
-        let proposal = |event: &Event| pb::Proposal { event: Some(to_message(event)), expected_version: None };
+        let proposal =
+            |event: &Event| pb::Proposal { event: Some(to_message(event)), expected_version: None };
         let request = pb::AppendBatchRequest {
             ledger: self.server.ledger(),
             proposals: events.iter().map(proposal).collect(),
@@ -186,7 +190,9 @@ impl Target for Remote {
 
 fn outcome(result: pb::AppendResult) -> Outcome {
     match result.result {
-        Some(pb::append_result::Result::Accepted(accepted)) if accepted.already_present => Outcome::AlreadyPresent,
+        Some(pb::append_result::Result::Accepted(accepted)) if accepted.already_present => {
+            Outcome::AlreadyPresent
+        }
         Some(pb::append_result::Result::Accepted(_)) => Outcome::Appended,
         Some(pb::append_result::Result::Refused(refusal)) => Outcome::Refused { reason: refusal.message },
         None => Outcome::Refused { reason: "was not answered".to_owned() },
@@ -201,7 +207,8 @@ mod tests {
     use ledger::event::Kind;
 
     fn summary() -> Summary {
-        let mut summary = Summary { records: 9, duplicates: 1, failed_calls: 2, introduced: 1, ..Default::default() };
+        let mut summary =
+            Summary { records: 9, duplicates: 1, failed_calls: 2, introduced: 1, ..Default::default() };
         summary.appended.insert(Kind::TokenIssued, 3);
         summary.appended.insert(Kind::AccountCreated, 2);
         summary

@@ -43,7 +43,8 @@ impl Log {
         if !ledger.is_dir() {
             return Err(Failure::NotFound(format!("{} holds no ledger {}", dir.display(), global.ledger)));
         }
-        let found = find_frame(&RealDisk, &ledger, Position(*position)).map_err(|e| Failure::at(&ledger, &e))?;
+        let found =
+            find_frame(&RealDisk, &ledger, Position(*position)).map_err(|e| Failure::at(&ledger, &e))?;
         let found = found.ok_or_else(|| {
             Failure::NotFound(format!("the log of {} has no entry at position {position}", global.ledger))
         })?;
@@ -106,7 +107,8 @@ impl Shown for Inspected {
     }
 
     fn page(&self) -> Vec<Section> {
-        let title = format!("position {}: {} at {}, {} bytes", self.position, self.file, self.offset, self.bytes);
+        let title =
+            format!("position {}: {} at {}, {} bytes", self.position, self.file, self.offset, self.bytes);
         let row = |piece: &Piece| {
             vec![piece.offset.to_string(), piece.name.clone(), piece.value.clone(), wrapped(&piece.bytes)]
         };

@@ -11,7 +11,7 @@ pub mod append;
 pub mod bench;
 pub mod completions;
 pub mod deletions;
-//DEV
+pub mod dev;
 pub mod events;
 pub mod export;
 pub mod health;
@@ -72,7 +72,7 @@ pub struct Global {
 /// What is to be done.
 #[derive(Debug, Subcommand)]
 enum Command {
-    //DEV
+    Dev(dev::Dev),
     Serve(serve::Serve),
     Import(import::Import),
     Append(append::Append),
@@ -137,7 +137,7 @@ fn block_on(cli: Cli, arguments: &[OsString]) -> Result<Exit, Failure> {
 pub async fn run(cli: Cli, arguments: &[OsString], printer: &mut Printer) -> Result<Exit, Failure> {
     let Cli { global, command } = cli;
     match command {
-        //DEV
+        Command::Dev(dev) => Box::pin(dev.run(&global, printer)).await,
         Command::Serve(serve) => serve.run().await,
         Command::Import(import) => import.run(&global, printer).await,
         Command::Append(append) => append.run(&global, printer).await,

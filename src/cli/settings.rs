@@ -131,7 +131,7 @@ impl Config {
     /// Where a value is not valid.
     pub fn run(&self, arguments: &[OsString], printer: &mut Printer) -> Result<Exit, Failure> {
         let values = from_file(arguments)?;
-        let mut list = printer.list()?;
+        let mut list = printer.list();
         for setting in effective(&values, arguments)? {
             list.push(&setting)?;
         }

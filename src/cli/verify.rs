@@ -130,7 +130,9 @@ impl Shown for Verdict {
         let rows = self.ledgers.iter().map(LedgerVerdict::row).collect();
         let mut page = vec![Section { title: String::new(), columns, rows }];
         for ledger in self.ledgers.iter().filter(|ledger| !ledger.damage.is_empty()) {
-            let row = |d: &Damage| vec![d.position.to_string(), d.file.clone(), d.offset.to_string(), d.reason.clone()];
+            let row = |d: &Damage| {
+                vec![d.position.to_string(), d.file.clone(), d.offset.to_string(), d.reason.clone()]
+            };
             let title = format!("\ndamage of {}:", ledger.ledger);
             let columns = &["position", "file", "offset", "reason"];
             page.push(Section { title, columns, rows: ledger.damage.iter().map(row).collect() });
