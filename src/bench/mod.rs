@@ -253,4 +253,61 @@ mod tests {
         let json = serde_json::to_value(&report).unwrap();
         assert!(json["fsyncs"].is_null() && json["events_per_cpu_s"].is_null() && json["floor"].is_null());
     }
+
+    /// Hands the line that a server prints to the test.
+    struct Line(std::sync::mpsc::Sender<Vec<u8>>);
+
+    impl std::io::Write for Line {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.send(bytes.to_vec()).map(|()| bytes.len()).map_err(std::io::Error::other)
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    async fn floor_server(kind: FloorKind, data: PathBuf) -> String {
+        let (sender, lines) = std::sync::mpsc::channel();
+        tokio::spawn(async move {
+            serve_floor(kind, &data, ([127, 0, 0, 1], 0).into(), &mut Line(sender)).await.unwrap();
+        });
+        let line = tokio::task::spawn_blocking(move || {
+            let mut line = Vec::new();
+            while !line.ends_with(b"\n") {
+                line.extend(lines.recv().unwrap());
+            }
+            line
+        });
+        let ready: serde_json::Value = serde_json::from_slice(&line.await.unwrap()).unwrap();
+        ready["grpc"].as_str().unwrap().to_owned()
+    }
+
+    async fn measured(kind: FloorKind, load: Load) -> Report {
+        let dir = tempfile::tempdir().unwrap();
+        let server = Some(floor_server(kind, dir.path().to_owned()).await);
+        run(&Options { load, program: PathBuf::new(), server, floor: false }).await.unwrap()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn every_way_to_send_is_acknowledged_and_counted() {
+        let short = Load { duration: Duration::from_millis(200), ..a_load() };
+        for load in [short, Load { batch: 50, ..short }, Load { stream: true, ..short }] {
+            let report = measured(FloorKind::Raw, load).await;
+            assert!(report.events > 0 && report.events.is_multiple_of(load.batch as u64), "{report:?}");
+            assert!(report.p50_us > 0.0 && report.p50_us <= report.p99_us, "{report:?}");
+            assert!(report.seconds < 5.0, "{report:?}");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_server_that_is_not_there_is_named() {
+        let options = Options {
+            load: a_load(),
+            program: PathBuf::new(),
+            server: Some("127.0.0.1:1".to_owned()),
+            floor: false,
+        };
+        let why = run(&options).await.unwrap_err();
+        assert_eq!(why.0, "cannot reach the server at 127.0.0.1:1: is it running?");
+    }
 }
