@@ -3,17 +3,26 @@
 
 pub mod bench;
 pub mod cli;
+
 pub mod server;
+
+pub mod grpc;
 
 pub mod import;
 pub mod json;
 
-pub mod clock;
+pub mod auth;
+pub mod wire;
+
+pub mod ledgers;
+
 pub mod follower;
-pub mod metrics;
-pub mod projection;
 pub mod reader;
 pub mod restorer;
-pub mod store;
-pub mod wire;
 pub mod writer;
+
+pub mod projection;
+pub mod store;
+
+pub mod clock;
+pub mod metrics;

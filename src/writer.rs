@@ -9,15 +9,16 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use ledger::disk::Disk;
-use ledger::entry::{IdKey, Record};
+use ledger::entry::{self, IdKey, Record};
 use ledger::ids::{Done, IdIndex, IdsError};
 use ledger::log::{AppendError, LogStore, Tail};
 use ledger::sequencer::{Accepted, Refused, Request, Sequencer};
 use ledger::snapshot;
 use ledger::state::State;
-use ledger::types::{LedgerName, LedgerUid, Position};
+use ledger::types::{Emitter, LedgerName, LedgerUid, Position};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
+use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::metrics::LedgerMetrics;
@@ -60,7 +61,21 @@ type Look = Box<dyn FnOnce(&State) -> Box<dyn FnOnce() + Send> + Send>;
 
 enum Job {
     Append(Box<Request>, oneshot::Sender<Result<Answers, WriteError>>),
+    Find(Emitter, Uuid, oneshot::Sender<Result<Option<Position>, WriteError>>),
     Inspect(Look),
+}
+
+/// A request that the writer has.
+pub struct Begun(oneshot::Receiver<Result<Answers, WriteError>>);
+
+impl Begun {
+    /// The answers, once they are durable.
+    ///
+    /// # Errors
+    /// As [`Writer::append`].
+    pub async fn finish(self) -> Result<Answers, WriteError> {
+        self.0.await.unwrap_or(Err(WriteError::Closing))
+    }
 }
 
 /// The way to a ledger's writer. Cheap to clone; the writer drains and ends when the last one is dropped.
@@ -82,6 +97,25 @@ impl Writer {
             mpsc::error::TrySendError::Full(_) => WriteError::Busy,
             mpsc::error::TrySendError::Closed(_) => WriteError::Closing,
         })?;
+        Begun(answer).finish().await
+    }
+
+    /// Hands a request to the writer, waiting for a place where others wait; what comes back tells its answers. Requests
+    /// are taken in the order in which this returns.
+    pub async fn begin(&self, request: Request) -> Begun {
+        let (reply, answer) = oneshot::channel();
+        // Where the writer is gone the reply is dropped, and `finish` says so.
+        let _ = self.jobs.send(Job::Append(Box::new(request), reply)).await;
+        Begun(answer)
+    }
+
+    /// Where an event stands, if it is durable.
+    ///
+    /// # Errors
+    /// [`WriteError::Stopped`] where the index of ids can't be read, [`WriteError::Closing`].
+    pub async fn find(&self, emitter: Emitter, event_id: Uuid) -> Result<Option<Position>, WriteError> {
+        let (reply, answer) = oneshot::channel();
+        self.jobs.send(Job::Find(emitter, event_id, reply)).await.map_err(|_| WriteError::Closing)?;
         answer.await.unwrap_or(Err(WriteError::Closing))
     }
 
@@ -256,6 +290,9 @@ impl Drive {
     fn take(&mut self, job: Job) {
         match job {
             Job::Append(request, reply) => self.propose(*request, reply),
+            Job::Find(emitter, event_id, reply) => {
+                let _ = reply.send(self.find(&emitter, &event_id));
+            }
             Job::Inspect(look) => {
                 let answer = look(self.sequencer.state());
                 self.wait(self.sequencer.tail().next, Box::new(move |_| answer()));
@@ -280,6 +317,17 @@ impl Drive {
             let _ = reply.send(outcome.map(|()| results));
         };
         self.wait(proposed.not_before, Box::new(release));
+    }
+
+    fn find(&mut self, emitter: &Emitter, event_id: &Uuid) -> Result<Option<Position>, WriteError> {
+        let records = find(&self.ids, self.log.as_ref(), IdKey::of(emitter, event_id)).or_else(|_| {
+            self.renew_ids();
+            find(&self.ids, self.log.as_ref(), IdKey::of(emitter, event_id))
+        });
+        let headers = records.map_err(WriteError::Stopped)?;
+        let mut headers =
+            headers.iter().filter_map(|r| entry::decode(&r.entry).ok()).map(|(header, _)| header);
+        Ok(headers.find(|h| h.event_id == *event_id && h.emitter == *emitter).map(|h| h.position))
     }
 
     /// The index of ids is disposable: what was refused because of it will be answered when it is asked again.

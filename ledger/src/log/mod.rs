@@ -15,8 +15,6 @@ mod repair;
 mod segment;
 mod segments;
 mod survey;
-#[cfg(test)]
-mod tests;
 mod view;
 mod write;
 
@@ -44,7 +42,7 @@ pub struct Tail {
 }
 
 /// The bytes that stand before an entry in a segment: see `docs/format.md`.
-pub const FRAME_BYTES: usize = 20;
+pub const FRAME_BYTES: usize = frame::FRAME_HEADER_BYTES;
 
 impl Tail {
     /// The end behind an entry.

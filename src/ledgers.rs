@@ -1,0 +1,321 @@
+//! The ledgers of a data directory: opened at the start, made by the first append.
+
+use std::collections::BTreeMap;
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use ledger::disk::{Disk, Open};
+use ledger::entry::IdKey;
+use ledger::ids::{IdIndex, IdOptions};
+use ledger::log::{Damage, LogStore, SegmentLog, SegmentOptions};
+use ledger::snapshot;
+use ledger::types::{LedgerName, LedgerUid, Position};
+use tokio::task::JoinHandle;
+
+use crate::clock::Clock;
+use crate::follower::{self, Projection, Shelf};
+use crate::metrics::Metrics;
+use crate::reader::Reader;
+use crate::restorer::Restorer;
+use crate::writer::{self, LearnIds, Parts, Writer};
+
+/// Why a data directory or a ledger in it could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it.
+    #[error("{0} is in use by another tokenledger; stop that one first, or use another directory")]
+    InUse(PathBuf),
+    /// The operating system refused.
+    #[error("{path}: {error}")]
+    Io {
+        /// Where.
+        path: PathBuf,
+        /// What.
+        error: std::io::Error,
+    },
+    /// A ledger could not be opened.
+    #[error("ledger {name}: {reason}")]
+    Ledger {
+        /// Which.
+        name: LedgerName,
+        /// Why.
+        reason: String,
+    },
+    /// A directory among the ledgers that is none.
+    #[error("{0} is not the name of a ledger; move it out of the directory of ledgers")]
+    NotALedger(PathBuf),
+}
+
+/// One open ledger: the ways to its writer, reader, restorer and projection.
+#[derive(Clone)]
+pub struct Ledger {
+    /// Its name.
+    pub name: LedgerName,
+    /// Records events.
+    pub writer: Writer,
+    /// Answers questions.
+    pub reader: Reader,
+    /// Brings accounts back.
+    pub restorer: Restorer,
+    /// Keeps the index.
+    pub projection: Projection,
+    /// Where the log is not what was written.
+    pub damage: Vec<Damage>,
+}
+
+/// What all ledgers share.
+pub struct Shared {
+    /// Where they lie.
+    pub data: PathBuf,
+    /// Storage.
+    pub disk: Arc<dyn Disk>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Counts.
+    pub metrics: Metrics,
+    /// How segments are laid out.
+    pub segments: SegmentOptions,
+}
+
+struct Opened {
+    ledger: Ledger,
+    writing: JoinHandle<()>,
+    following: JoinHandle<()>,
+}
+
+/// All ledgers of a data directory, which is locked as long as this lives.
+pub struct Ledgers {
+    shared: Shared,
+    shelf: Arc<Shelf>,
+    open: RwLock<BTreeMap<LedgerName, Opened>>,
+    making: tokio::sync::Mutex<()>,
+    _lock: File,
+}
+
+impl Ledgers {
+    /// Locks a data directory, which is made where it is missing, and opens its ledgers.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub async fn open(shared: Shared) -> Result<Arc<Self>, OpenError> {
+        let io = |path: &Path| {
+            let path = path.to_owned();
+            move |error| OpenError::Io { path, error }
+        };
+        shared.disk.make_dir(&shared.data).map_err(io(&shared.data))?;
+        let lock = lock(&shared)?;
+        let shelf_dir = shared.data.join("projections").join("sled");
+        let opened = tokio::task::spawn_blocking(move || Shelf::open(shelf_dir)).await;
+        let shelf = match opened {
+            Ok(Ok(shelf)) => Arc::new(shelf),
+            Ok(Err(error)) => return Err(io(&shared.data)(std::io::Error::other(error.to_string()))),
+            Err(error) => return Err(io(&shared.data)(std::io::Error::other(error))),
+        };
+        let dir = shared.data.join("ledgers");
+        let names = shared.disk.list(&dir).map_err(io(&dir))?;
+        let ledgers = Arc::new(Self {
+            shared,
+            shelf,
+            open: RwLock::default(),
+            making: tokio::sync::Mutex::default(),
+            _lock: lock,
+        });
+        for name in names {
+            let name = LedgerName::from_str(&name).map_err(|_| OpenError::NotALedger(dir.join(&name)))?;
+            ledgers.open_ledger(&name).await?;
+        }
+        Ok(ledgers)
+    }
+
+    /// What all ledgers share.
+    #[must_use]
+    pub fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// An open ledger that has entries.
+    #[must_use]
+    pub fn get(&self, name: &LedgerName) -> Option<Ledger> {
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        open.get(name).map(|opened| opened.ledger.clone()).filter(|ledger| !ledger.is_empty())
+    }
+
+    /// All ledgers that have entries, by name.
+    #[must_use]
+    pub fn all(&self) -> Vec<Ledger> {
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        open.values().map(|opened| opened.ledger.clone()).filter(|ledger| !ledger.is_empty()).collect()
+    }
+
+    /// A ledger to append to. Nothing is written before its first event is.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub async fn get_or_open(&self, name: &LedgerName) -> Result<Ledger, OpenError> {
+        if let Some(ledger) = self.find(name) {
+            return Ok(ledger);
+        }
+        let _one_at_a_time = self.making.lock().await;
+        match self.find(name) {
+            Some(ledger) => Ok(ledger),
+            None => self.open_ledger(name).await,
+        }
+    }
+
+    fn find(&self, name: &LedgerName) -> Option<Ledger> {
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        open.get(name).map(|opened| opened.ledger.clone())
+    }
+
+    async fn open_ledger(&self, name: &LedgerName) -> Result<Ledger, OpenError> {
+        let (dir, disk) =
+            (self.shared.data.join("ledgers").join(name.as_str()), Arc::clone(&self.shared.disk));
+        let failed = |reason: String| OpenError::Ledger { name: name.clone(), reason };
+        let (options, ledger_name) = (self.shared.segments.clone(), name.clone());
+        let recovered =
+            tokio::task::spawn_blocking(move || recover(&disk, &dir, options, &ledger_name)).await;
+        let recovered = recovered.map_err(|e| failed(e.to_string()))?.map_err(failed)?;
+        let opened = self.start(name, recovered).map_err(failed)?;
+        let ledger = opened.ledger.clone();
+        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        open.insert(name.clone(), opened);
+        Ok(ledger)
+    }
+
+    fn start(&self, name: &LedgerName, recovered: Recovered) -> Result<Opened, String> {
+        let metrics = self.shared.metrics.of(name);
+        let log: Arc<dyn LogStore> = recovered.log.clone();
+        metrics.position(log.tail().next.0);
+        let damage = recovered.log.damage();
+        let parts = Parts {
+            name: name.clone(),
+            log: Arc::clone(&log),
+            prepare: prepare(Arc::clone(&recovered.log), name.clone()),
+            ids: recovered.ids,
+            learn_ids: recovered.learn_ids,
+            disk: Arc::clone(&self.shared.disk),
+            snapshots: recovered.snapshots,
+            state: recovered.state,
+            uid: recovered.uid,
+            clock: Arc::clone(&self.shared.clock),
+            metrics: metrics.clone(),
+            stopped: damage.first().map(|d| format!("{d}; run `tokenledger verify`")),
+        };
+        let (writer, writing) = writer::start(parts)?;
+        let (projection, following) =
+            follower::start(name.clone(), Arc::clone(&log), writer.tail(), Arc::clone(&self.shelf), metrics);
+        let reader = Reader::new(log, projection.clone(), writer.tail());
+        let restorer = Restorer::new(reader.clone(), writer.clone(), Arc::clone(&self.shared.clock));
+        let ledger = Ledger { name: name.clone(), writer, reader, restorer, projection, damage };
+        Ok(Opened { ledger, writing, following })
+    }
+
+    /// Lets every writer finish what it has, and writes snapshots. Calls that come later are told that the server is
+    /// going down.
+    pub async fn drain(&self) {
+        let opened = std::mem::take(&mut *self.open.write().unwrap_or_else(PoisonError::into_inner));
+        let mut tasks = Vec::new();
+        for (_, Opened { ledger, writing, following }) in opened {
+            drop(ledger);
+            tasks.extend([writing, following]);
+        }
+        for task in tasks {
+            let _ = task.await;
+        }
+    }
+}
+
+impl Ledger {
+    fn is_empty(&self) -> bool {
+        self.reader.log().tail().next == Position(0) && self.damage.is_empty()
+    }
+}
+
+/// Locks the data directory for this process.
+fn lock(shared: &Shared) -> Result<File, OpenError> {
+    let path = shared.data.join("lock");
+    let io = |error| OpenError::Io { path: path.clone(), error };
+    // Made through the disk, for its mode; locked as a file, since a lock is not storage.
+    match shared.disk.open(&path, Open::New) {
+        Ok(_) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(io(error)),
+    }
+    let file = File::open(&path).map_err(io)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse(shared.data.clone())),
+        Err(TryLockError::Error(error)) => Err(io(error)),
+    }
+}
+
+/// What is found of a ledger on the disk.
+struct Recovered {
+    log: Arc<SegmentLog>,
+    ids: IdIndex,
+    learn_ids: LearnIds,
+    state: ledger::state::State,
+    snapshots: PathBuf,
+    uid: LedgerUid,
+}
+
+fn recover(
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    options: SegmentOptions,
+    name: &LedgerName,
+) -> Result<Recovered, String> {
+    let (log, repair) = SegmentLog::open(Arc::clone(disk), dir, options).map_err(|e| e.to_string())?;
+    if let Some(repair) = repair {
+        tracing::warn!(
+            ledger = %name, position = %repair.position, file = repair.file, bytes = repair.bytes,
+            kept = repair.kept, reason = repair.reason, "a crash had left the end of the log half written; it was cut off"
+        );
+    }
+    for damage in log.damage() {
+        tracing::error!(ledger = %name, %damage, "the log is damaged; it takes no appends");
+    }
+    let log = Arc::new(log);
+    let tail = log.tail();
+    let uid = if tail.next == Position(0) { LedgerUid(uuid::Uuid::new_v4().into_bytes()) } else { tail.uid };
+    let snapshots = dir.join("snapshots");
+    let (state, _) = snapshot::recover(disk.as_ref(), &snapshots, log.as_ref()).map_err(|e| e.to_string())?;
+    let mut ids =
+        IdIndex::open(Arc::clone(disk), &dir.join("ids"), IdOptions::new(uid)).map_err(|e| e.to_string())?;
+    let learn_ids = learn_ids(Arc::clone(&log));
+    learn_ids(&mut ids)?;
+    Ok(Recovered { log, ids, learn_ids, state, snapshots, uid })
+}
+
+/// Feeds an index of ids what it does not cover yet.
+fn learn_ids(log: Arc<SegmentLog>) -> LearnIds {
+    Arc::new(move |ids: &mut IdIndex| {
+        if ids.covered() > log.tail().next {
+            ids.reset().map_err(|e| e.to_string())?;
+        }
+        let mut missing: Vec<(Position, IdKey)> = Vec::new();
+        log.for_each_id(ids.covered(), &mut |key, position| missing.push((position, key)))
+            .map_err(|e| e.to_string())?;
+        missing.sort_unstable_by_key(|(position, _)| *position);
+        for (position, key) in missing {
+            ids.insert(key, position);
+        }
+        Ok(())
+    })
+}
+
+/// Makes the next segment ready in the background, when it is time.
+fn prepare(log: Arc<SegmentLog>, name: LedgerName) -> Arc<dyn Fn() + Send + Sync> {
+    Arc::new(move || {
+        if log.wants_next() {
+            let (log, name) = (Arc::clone(&log), name.clone());
+            tokio::task::spawn_blocking(move || {
+                if let Err(error) = log.prepare_next() {
+                    tracing::warn!(ledger = %name, %error, "no room for the next segment yet; free some space");
+                }
+            });
+        }
+    })
+}
