@@ -129,6 +129,7 @@ fn facts_about_jobs_and_requests() -> Vec<Fact> {
             refused_event_id: Uuid::from_u128(9),
             refused_emitter: "cron".parse().unwrap(),
             refused_kind: id("AccountDeleted"),
+            refused_account: Some(id("a")),
             violations: vec![Violation { rule: "live_tokens".into(), message: "one is active".into() }],
             evidence: vec!["token/t1".into()],
         },
