@@ -144,7 +144,7 @@ pub async fn list(
     listing: Listing,
 ) -> Result<u64, Failure> {
     let (mut left, mut page_token) = (listing.limit.unwrap_or(u64::MAX), listing.page_token);
-    let mut list = printer.list()?;
+    let mut list = printer.list();
     while left > 0 {
         let request = pb::ListEventsRequest {
             ledger: server.ledger(),
@@ -197,7 +197,7 @@ impl Tail {
         let request = pb::TailEventsRequest { ledger: server.ledger(), from_position, stop_at_end: false };
         let answer = server.query().tail_events(request).await.map_err(|e| server.failure(e))?;
         let mut events = answer.into_inner();
-        let mut list = printer.list()?;
+        let mut list = printer.list();
         let interrupted = tokio::signal::ctrl_c();
         tokio::pin!(interrupted);
         loop {
@@ -268,8 +268,19 @@ impl Serialize for Happened {
 
 impl Shown for Happened {
     const FIELDS: &'static [&'static str] = &[
-        "position", "event_id", "kind", "account", "actor", "actor_kind", "occurred_at", "recorded_at", "emitter",
-        "link", "cause", "data", "annotations",
+        "position",
+        "event_id",
+        "kind",
+        "account",
+        "actor",
+        "actor_kind",
+        "occurred_at",
+        "recorded_at",
+        "emitter",
+        "link",
+        "cause",
+        "data",
+        "annotations",
     ];
     const COLUMNS: &'static [&'static str] = &["position", "occurred", "event", "account", "what", "actor"];
 
@@ -374,7 +385,7 @@ mod tests {
     #[test]
     fn a_row_says_what_happened_to_whom_by_whom() {
         let shown = printed(Format::Table, |printer| {
-            let mut list = printer.list().unwrap();
+            let mut list = printer.list();
             list.push(&Happened::read(&rotated()).unwrap()).unwrap();
             list.end(|count| counted(count, "event")).unwrap();
         });

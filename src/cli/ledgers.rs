@@ -51,7 +51,7 @@ impl Ledgers {
 
 async fn list(server: &Server, printer: &mut Printer) -> Result<Exit, Failure> {
     let mut page_token = String::new();
-    let mut list = printer.list()?;
+    let mut list = printer.list();
     loop {
         let request = pb::ListLedgersRequest { page_size: PAGE_MAX, page_token };
         let page = server.admin().list_ledgers(request).await.map_err(|e| server.failure(e))?.into_inner();
@@ -182,7 +182,11 @@ impl Shown for Description {
         vec![
             facts,
             Section { title: String::new(), columns, rows: emitters.collect() },
-            Section { title: String::new(), columns: &["damage at", "file", "offset", "reason"], rows: damage.collect() },
+            Section {
+                title: String::new(),
+                columns: &["damage at", "file", "offset", "reason"],
+                rows: damage.collect(),
+            },
         ]
     }
 }

@@ -29,7 +29,8 @@ impl Shown for Rebuilt {
         vec![self.ledger.clone(), self.entries.to_string(), self.finished.to_string()]
     }
     fn page(&self) -> Vec<Section> {
-        let became = if self.finished { "rebuilt from" } else { "not finished; what served before still serves, at" };
+        let became =
+            if self.finished { "rebuilt from" } else { "not finished; what served before still serves, at" };
         vec![Section::line(format!("ledger {}: {became} {} entries", self.ledger, self.entries))]
     }
 }

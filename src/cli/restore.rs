@@ -112,7 +112,8 @@ impl Plan {
             validate_only: false,
             request_id: self.id.map(|id| id.to_string()).unwrap_or_default(),
         };
-        let answer = server.restore().plan_restore(request).await.map_err(|e| server.failure(e))?.into_inner();
+        let answer =
+            server.restore().plan_restore(request).await.map_err(|e| server.failure(e))?.into_inner();
         let plan = RestorePlan::from(answer.plan.unwrap_or_default());
         printer.one(&plan)?;
         let next = format!("{} --hash {}{}", quoted(&plan.plan), plan.hash, same_place(global));
@@ -126,12 +127,16 @@ impl Plan {
         if !self.filter.is_empty() {
             accounts.extend(found(server, &self.filter, self.all).await?);
         } else if accounts.is_empty() {
-            return Err(Failure::Usage("name the accounts, or the run that deleted them with --run".to_owned()));
+            return Err(Failure::Usage(
+                "name the accounts, or the run that deleted them with --run".to_owned(),
+            ));
         }
         let mut seen = std::collections::BTreeSet::new();
         accounts.retain(|account| seen.insert(account.clone()));
         match accounts.len() {
-            0 => Err(Failure::NotFound("no account that the filter leaves is gone and had active tokens".to_owned())),
+            0 => Err(Failure::NotFound(
+                "no account that the filter leaves is gone and had active tokens".to_owned(),
+            )),
             n if n > PAGE_MAX as usize => Err(Failure::Usage(format!(
                 "a plan takes at most {PAGE_MAX} accounts, these are {n}: narrow it with --from and --to"
             ))),
@@ -164,7 +169,8 @@ impl Apply {
             hash: self.hash.map(|hash| hash.0).unwrap_or_default(),
             actor: Some(self.by.actor()),
         };
-        let answer = server.restore().apply_restore(request).await.map_err(|e| server.failure(e))?.into_inner();
+        let answer =
+            server.restore().apply_restore(request).await.map_err(|e| server.failure(e))?.into_inner();
         let receipt = RestoreReceipt::from(answer.receipt.unwrap_or_default());
         printer.one(&receipt)?;
         Ok(if receipt.refused() == 0 { Exit::Done } else { Exit::Failed })
@@ -243,7 +249,8 @@ impl From<pb::RestorePlan> for RestorePlan {
 
 impl From<pb::PlanItem> for PlanItem {
     fn from(item: pb::PlanItem) -> Self {
-        let conflict = |c: pb::Conflict| Conflict { reason: c.reason, what: c.what, detail: c.detail, blocks: c.blocks };
+        let conflict =
+            |c: pb::Conflict| Conflict { reason: c.reason, what: c.what, detail: c.detail, blocks: c.blocks };
         Self {
             account: item.account,
             comes_back: item.comes_back,
@@ -276,7 +283,11 @@ impl PlanItem {
             if self.is_blocked() { "no" } else { "yes" }.to_owned(),
             tokens.to_string(),
             self.stays_gone.len().to_string(),
-            if self.digest_before == self.digest_after { "as before".to_owned() } else { reasons(&self.differences) },
+            if self.digest_before == self.digest_after {
+                "as before".to_owned()
+            } else {
+                reasons(&self.differences)
+            },
             against.join(", "),
         ]
     }
@@ -308,7 +319,8 @@ impl RestorePlan {
 const PLAN_COLUMNS: &[&str] = &["account", "comes back", "tokens", "stay gone", "will be", "to be known"];
 
 impl Shown for RestorePlan {
-    const FIELDS: &'static [&'static str] = &["plan", "hash", "position", "items", "planned_at", "window_seconds"];
+    const FIELDS: &'static [&'static str] =
+        &["plan", "hash", "position", "items", "planned_at", "window_seconds"];
     const COLUMNS: &'static [&'static str] = &["plan", "accounts"];
 
     fn row(&self) -> Vec<String> {
@@ -318,9 +330,10 @@ impl Shown for RestorePlan {
     fn page(&self) -> Vec<Section> {
         let rows = self.items.iter().map(PlanItem::row).collect();
         let against = self.items.iter().flat_map(|item| {
-            item.conflicts.iter().filter(|c| !c.detail.is_empty()).map(|c| {
-                vec![item.account.clone(), c.reason.clone(), c.what.clone(), c.detail.clone()]
-            })
+            item.conflicts
+                .iter()
+                .filter(|c| !c.detail.is_empty())
+                .map(|c| vec![item.account.clone(), c.reason.clone(), c.what.clone(), c.detail.clone()])
         });
         let against: Vec<Vec<String>> = against.collect();
         let mut page = vec![Section { title: String::new(), columns: PLAN_COLUMNS, rows }];
@@ -418,7 +431,11 @@ impl Shown for RestoreReceipt {
 
     fn page(&self) -> Vec<Section> {
         let rows = self.items.iter().map(RestoredItem::row).collect();
-        let same = self.items.iter().filter(|i| i.outcome == "restored" && i.digest_before == i.digest_after).count();
+        let same = self
+            .items
+            .iter()
+            .filter(|i| i.outcome == "restored" && i.digest_before == i.digest_after)
+            .count();
         let short = format!(
             "{} restored, {same} of them exactly as before; {} were there already, {} refused",
             counted(self.count("restored") as u64, "account"),
@@ -428,7 +445,11 @@ impl Shown for RestoreReceipt {
         vec![
             Section { title: String::new(), columns: &["account", "outcome", "is"], rows },
             Section::line(short),
-            Section::line(format!("receipt {}, position {}", self.receipt, self.position.unwrap_or_default())),
+            Section::line(format!(
+                "receipt {}, position {}",
+                self.receipt,
+                self.position.unwrap_or_default()
+            )),
         ]
     }
 }

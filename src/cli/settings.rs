@@ -45,13 +45,20 @@ pub fn from_file(arguments: &[OsString]) -> Result<FileValues, Failure> {
 
 /// The file behind `--config`. Found before the command line is read, since it decides how that is read.
 fn file(arguments: &[OsString]) -> Option<PathBuf> {
+    flag(arguments, "--config").map(PathBuf::from)
+}
+
+/// What stands behind a flag on the command line itself, if it stands there.
+#[must_use]
+pub fn flag(arguments: &[OsString], name: &str) -> Option<OsString> {
     let mut words = arguments.iter().take_while(|word| *word != "--");
     while let Some(word) = words.next() {
-        if word == "--config" {
-            return words.next().map(PathBuf::from);
+        if word == name {
+            return words.next().cloned();
         }
-        if let Some(path) = word.to_str().and_then(|word| word.strip_prefix("--config=")) {
-            return Some(PathBuf::from(path));
+        let value = word.to_str().and_then(|word| word.strip_prefix(name)?.strip_prefix('='));
+        if let Some(value) = value {
+            return Some(value.into());
         }
     }
     None
@@ -124,7 +131,7 @@ impl Config {
     /// Where a value is not valid.
     pub fn run(&self, arguments: &[OsString], printer: &mut Printer) -> Result<Exit, Failure> {
         let values = from_file(arguments)?;
-        let mut list = printer.list()?;
+        let mut list = printer.list();
         for setting in effective(&values, arguments)? {
             list.push(&setting)?;
         }
