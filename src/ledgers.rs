@@ -12,6 +12,7 @@ use ledger::ids::{IdIndex, IdOptions};
 use ledger::log::{Damage, LogStore, SegmentLog, SegmentOptions};
 use ledger::snapshot;
 use ledger::types::{LedgerName, LedgerUid, Position};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
@@ -91,6 +92,7 @@ pub struct Ledgers {
     shelf: Arc<Shelf>,
     open: RwLock<BTreeMap<LedgerName, Opened>>,
     making: tokio::sync::Mutex<()>,
+    closing: watch::Sender<bool>,
     _lock: File,
 }
 
@@ -120,6 +122,7 @@ impl Ledgers {
             shelf,
             open: RwLock::default(),
             making: tokio::sync::Mutex::default(),
+            closing: watch::channel(false).0,
             _lock: lock,
         });
         for name in names {
@@ -210,6 +213,19 @@ impl Ledgers {
         let restorer = Restorer::new(reader.clone(), writer.clone(), Arc::clone(&self.shared.clock));
         let ledger = Ledger { name: name.clone(), writer, reader, restorer, projection, damage };
         Ok(Opened { ledger, writing, following })
+    }
+
+    /// Tells whoever waits for more (a tail, a stream of appends) to end.
+    pub fn close(&self) {
+        self.closing.send_replace(true);
+    }
+
+    /// Resolves once the server is going down.
+    pub fn closing(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut closing = self.closing.subscribe();
+        async move {
+            let _ = closing.wait_for(|closing| *closing).await;
+        }
     }
 
     /// Lets every writer finish what it has, and writes snapshots. Calls that come later are told that the server is

@@ -90,6 +90,7 @@ impl Running {
     /// all was done in time.
     pub async fn stop(self) -> bool {
         self.stop.send_replace(true);
+        self.ledgers.close();
         let aborts: Vec<_> = self.tasks.iter().map(JoinHandle::abort_handle).collect();
         let ledgers = self.ledgers;
         let finish = async move {

@@ -57,7 +57,7 @@ pub enum WriteError {
 /// What becomes of each event of a request.
 pub type Answers = Vec<Result<Accepted, Refused>>;
 type Release = Box<dyn FnOnce(Result<(), WriteError>) + Send>;
-type Look = Box<dyn FnOnce(&State) -> Box<dyn FnOnce() + Send> + Send>;
+type Look = Box<dyn FnOnce(&State) -> Release + Send>;
 
 enum Job {
     Append(Box<Request>, oneshot::Sender<Result<Answers, WriteError>>),
@@ -122,7 +122,7 @@ impl Writer {
     /// Looks at the state that the writer decides on; what is seen is durable when this returns.
     ///
     /// # Errors
-    /// [`WriteError::Closing`].
+    /// [`WriteError`] where what was seen did not become durable.
     pub async fn inspect<T: Send + 'static>(
         &self,
         look: impl FnOnce(&State) -> T + Send + 'static,
@@ -130,12 +130,12 @@ impl Writer {
         let (reply, answer) = oneshot::channel();
         let look: Look = Box::new(move |state| {
             let seen = look(state);
-            Box::new(move || {
-                let _ = reply.send(seen);
+            Box::new(move |outcome: Result<(), WriteError>| {
+                let _ = reply.send(outcome.map(|()| seen));
             })
         });
         self.jobs.send(Job::Inspect(look)).await.map_err(|_| WriteError::Closing)?;
-        answer.await.map_err(|_| WriteError::Closing)
+        answer.await.unwrap_or(Err(WriteError::Closing))
     }
 
     /// The durable end of the log, and word of every change.
@@ -265,6 +265,7 @@ impl Drive {
                 Next::Snapshot => self.snapshot = None,
             }
             self.write_next();
+            self.settle().await;
             self.upkeep();
         }
         self.last_snapshot().await;
@@ -295,7 +296,7 @@ impl Drive {
             }
             Job::Inspect(look) => {
                 let answer = look(self.sequencer.state());
-                self.wait(self.sequencer.tail().next, Box::new(move |_| answer()));
+                self.wait(self.sequencer.tail().next, answer);
             }
         }
     }
@@ -392,6 +393,23 @@ impl Drive {
     async fn full(&mut self, reason: &str) {
         tracing::warn!(ledger = %self.name, reason, "no room for new entries");
         self.fail_waiting(&WriteError::Full(reason.to_owned()));
+        if !self.forget_undurable().await {
+            self.stop("the state could not be recovered after the disk was full");
+        }
+    }
+
+    /// A ledger that has stopped goes on answering from what is durable.
+    async fn settle(&mut self) {
+        let ahead = self.sequencer.tail().next > self.tail.borrow().next;
+        let stopped = self.stopped.borrow().is_some();
+        if stopped && ahead && self.writing.is_none() && !self.forget_undurable().await {
+            // Nothing can be told of what is not durable: whoever waits for it is let go.
+            self.fail_waiting(&WriteError::Stopped("its state could not be recovered".to_owned()));
+        }
+    }
+
+    /// Goes back to the durable end of the log. Returns whether that was possible.
+    async fn forget_undurable(&mut self) -> bool {
         let (disk, dir, log) = (Arc::clone(&self.disk), self.snapshots.clone(), Arc::clone(&self.log));
         let recovered =
             tokio::task::spawn_blocking(move || snapshot::recover(disk.as_ref(), &dir, log.as_ref())).await;
@@ -399,10 +417,11 @@ impl Drive {
             Ok(Ok((state, tail))) => Sequencer::new(state, tail, self.name.clone(), self.uid).ok(),
             _ => None,
         };
-        match sequencer {
-            Some(sequencer) => self.sequencer = sequencer,
-            None => self.stop("the state could not be recovered after the disk was full"),
+        let found = sequencer.is_some();
+        if let Some(sequencer) = sequencer {
+            self.sequencer = sequencer;
         }
+        found
     }
 
     fn stop(&mut self, reason: &str) {
@@ -500,3 +519,6 @@ where
         }
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -142,9 +142,15 @@ impl QueryService for Query {
         let request = request.into_inner();
         let ledger = existing(&self.ledgers, &request.ledger)?;
         let (sender, receiver) = mpsc::channel(TAIL_MESSAGES);
-        let reader = ledger.reader;
+        let (reader, closing) = (ledger.reader, self.ledgers.closing());
         tokio::spawn(async move {
-            tail(&reader, Position(request.from_position), request.stop_at_end, &sender).await;
+            let ended = tokio::select! {
+                ended = tail(&reader, Position(request.from_position), request.stop_at_end, &sender) => ended,
+                () = closing => Err(shutting_down()),
+            };
+            if let Err(why) = ended {
+                let _ = sender.send(Err(why)).await;
+            }
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
     }
@@ -310,7 +316,12 @@ type TailMessage = Result<pb::TailEventsResponse, Status>;
 
 /// Sends everything from a position on, first what is there, then what comes. Only what is durable is ever read, and the
 /// log never shows a part of a batch.
-async fn tail(reader: &Reader, from: Position, stop_at_end: bool, out: &mpsc::Sender<TailMessage>) {
+async fn tail(
+    reader: &Reader,
+    from: Position,
+    stop_at_end: bool,
+    out: &mpsc::Sender<TailMessage>,
+) -> Result<(), Status> {
     let mut tail = reader.tail();
     let mut next = from;
     let end = tail.borrow().next;
@@ -318,30 +329,25 @@ async fn tail(reader: &Reader, from: Position, stop_at_end: bool, out: &mpsc::Se
         let durable = tail.borrow_and_update().next;
         let to = if stop_at_end { end } else { durable };
         while next < to {
-            match read(reader, next, to).await {
-                Ok(events) => {
-                    next = Position(next.0 + events.len() as u64);
-                    if out.send(Ok(pb::TailEventsResponse { events })).await.is_err() {
-                        return;
-                    }
-                }
-                Err(failed) => {
-                    let _ = out.send(Err(failed)).await;
-                    return;
-                }
+            let events = read(reader, next, to).await?;
+            next = Position(next.0 + events.len() as u64);
+            if out.send(Ok(pb::TailEventsResponse { events })).await.is_err() {
+                return Ok(());
             }
         }
         if stop_at_end {
-            return;
+            return Ok(());
         }
         tokio::select! {
-            changed = tail.changed() => if changed.is_err() {
-                let _ = out.send(Err(status(Code::Unavailable, "shutting_down", "the server is shutting down; go on elsewhere from the next position"))).await;
-                return;
-            },
-            () = out.closed() => return,
+            changed = tail.changed() => changed.map_err(|_| shutting_down())?,
+            () = out.closed() => return Ok(()),
         }
     }
+}
+
+fn shutting_down() -> Status {
+    let message = "the server is shutting down; go on from the next position when it is back";
+    status(Code::Unavailable, "shutting_down", message)
 }
 
 async fn read(reader: &Reader, from: Position, to: Position) -> Result<Vec<pb::LedgerEvent>, Status> {

@@ -16,9 +16,36 @@ use crate::writer::WriteError;
 /// The domain of the reasons in `google.rpc.ErrorInfo`.
 pub const DOMAIN: &str = "tokenledger";
 
+/// The longest message of a status, in bytes. A status travels in HTTP headers, of which clients take 16 KiB by default;
+/// there a character may take three times its bytes, and the message stands twice.
+const MESSAGE_BYTES_MAX: usize = 2_000;
+/// The most bytes of all fields that are named as wrong, or of the evidence of a refusal.
+const DETAILS_BYTES_MAX: usize = 4_000;
+
+/// A message that fits in a status.
+fn bounded(mut message: String) -> String {
+    if message.len() > MESSAGE_BYTES_MAX {
+        message.truncate(message.floor_char_boundary(MESSAGE_BYTES_MAX));
+        message.push('…');
+    }
+    message
+}
+
+/// As many of the first items as fit in a status.
+fn that_fit<T>(items: &[T], bytes: impl Fn(&T) -> usize) -> &[T] {
+    let mut left = DETAILS_BYTES_MAX;
+    let fit = items.iter().take_while(|item| {
+        let rest = left.checked_sub(bytes(item));
+        left = rest.unwrap_or(0);
+        rest.is_some()
+    });
+    &items[..fit.count()]
+}
+
 /// A status with a stable reason.
 #[must_use]
 pub fn status(code: Code, reason: &str, message: impl Into<String>) -> Status {
+    let message = bounded(message.into());
     let details = ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new());
     Status::with_error_details(code, message, details)
 }
@@ -29,13 +56,15 @@ pub fn invalid(reason: &str, message: impl Into<String>) -> Status {
     status(Code::InvalidArgument, reason, message)
 }
 
-/// An event with fields that are wrong: all of them.
+/// An event with fields that are wrong: all of them, or the first ones where a status cannot hold them.
 #[must_use]
 pub fn invalid_event(invalid: &Invalid) -> Status {
     let mut details = ErrorDetails::with_error_info("invalid_event", DOMAIN, HashMap::new());
-    let violations = invalid.fields.iter().map(|(field, problem)| FieldViolation::new(field, problem));
+    let fields = that_fit(&invalid.fields, |(field, problem)| field.len() + problem.len() + 8);
+    let violations = fields.iter().map(|(field, problem)| FieldViolation::new(field, problem));
     details.set_bad_request(violations.collect::<Vec<_>>());
-    Status::with_error_details(Code::InvalidArgument, format!("{invalid} (nothing was recorded)"), details)
+    let message = bounded(format!("{invalid} (nothing was recorded)"));
+    Status::with_error_details(Code::InvalidArgument, message, details)
 }
 
 /// The code of a refusal.
@@ -55,10 +84,12 @@ pub fn refusal_code(refused: &Refused) -> Code {
 pub fn refused(refused: &Refused) -> Status {
     let mut metadata = HashMap::new();
     if let Refused::Rules(findings) = refused {
-        metadata.insert("evidence".to_owned(), findings.evidence.join(","));
+        let evidence = that_fit(&findings.evidence, |item| item.len() + 1);
+        metadata.insert("evidence".to_owned(), evidence.join(","));
+        metadata.insert("evidence_items".to_owned(), findings.evidence.len().to_string());
     }
     let details = ErrorDetails::with_error_info(refused.reason(), DOMAIN, metadata);
-    Status::with_error_details(refusal_code(refused), refused.to_string(), details)
+    Status::with_error_details(refusal_code(refused), bounded(refused.to_string()), details)
 }
 
 /// A refusal as one result of many.
