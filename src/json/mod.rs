@@ -39,7 +39,7 @@ pub struct EventJson {
     #[serde(default)]
     account: Option<AccountId>,
     actor: Text,
-    #[serde(with = "ActorKindForm")]
+    #[serde(default = "unknown", with = "ActorKindForm")]
     actor_kind: ActorKind,
     #[serde(with = "time")]
     occurred_at: Time,
@@ -56,6 +56,11 @@ pub struct EventJson {
     data: Value,
     #[serde(default, skip_serializing_if = "is_default", with = "AnnotationsForm")]
     annotations: Annotations,
+}
+
+/// What an actor is that is not said to be a person or a program, as in `events.proto`.
+fn unknown() -> ActorKind {
+    ActorKind::Unknown
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {

@@ -249,6 +249,12 @@ fn fields_that_are_not_known_are_refused_wherever_they_stand_and_named() {
 }
 
 #[test]
+fn an_actor_that_is_not_said_to_be_a_person_or_a_program_is_unknown() {
+    let event = edited(|v| drop(v.as_object_mut().unwrap().remove("actor_kind"))).unwrap();
+    assert_eq!(event.actor.kind, ActorKind::Unknown);
+}
+
+#[test]
 fn values_are_never_echoed() {
     let secret = concat!("glp", "at-AbCdEfGhIjKlMnOpQrSt");
     for place in ["position", "event_id", "kind", "account", "actor", "actor_kind", "occurred_at", "emitter"]

@@ -531,12 +531,24 @@ class Segment:
         if actual != expected and last and all(e[: len(a)] == a or not a.strip(b"\0") for e, a in pieces):
             self.torn_bytes = len(actual.rstrip(b"\0"))
         elif actual != expected:
-            same = next((i for i, (e, a) in enumerate(zip(expected, actual)) if e != a), len(actual))
-            self.problem(self.footer_concerns(same), start + same, "the footer is not what the entries say")
+            self.footer_differs(start, expected, actual)
         if not zero(data, end, len(data)):
             self.problem(self.chain.next, end, "a byte that is not zero behind the footer")
         elif len(data) > end and not last:
             self.problem(self.chain.next, end, "the file goes on behind its footer")
+
+    def footer_differs(self, start, expected, actual):
+        """Names each field that is not what the entries say; the CRC only where nothing else explains it."""
+        fields = [8, 4, 8, 8, 32, 8, 4, 8, 4, 4, *[8] * len(self.starts), *[12] * len(self.ids)]
+        at, found = 0, False
+        for size in fields if self.claim(start) else [*fields, 4, 4, 8]:
+            if actual[at : at + size] != expected[at : at + size]:
+                found, pairs = True, zip(expected[at : at + size], actual[at : at + size])
+                same = next((i for i, (e, a) in enumerate(pairs) if e != a), max(len(actual) - at, 0))
+                self.problem(self.footer_concerns(at), start + at + same, "the footer is not what the entries say")
+            at += size
+        if not found:
+            self.problem(self.first, start + at, "the footer is not what the entries say")
 
     def footer_concerns(self, byte):
         """The position whose entry a byte of the footer is about; the segment's first for the rest of it."""
@@ -598,8 +610,14 @@ class Ledger:
         names = [n for n in names if n.endswith(".seg") and int(n[:20]) < 2**64]
         for i, name in enumerate(names):
             follower = int(names[i + 1][:20]) if i + 1 < len(names) else None
-            with open(os.path.join(self.directory, "log", name), "rb") as file:
-                segment = Segment(self, f"log/{name}", int(name[:20]), follower, file.read())
+            try:
+                with open(os.path.join(self.directory, "log", name), "rb") as file:
+                    data = file.read()
+            except OSError as error:
+                self.problem(int(name[:20]), f"log/{name}", 0, f"the file cannot be read: {error.strerror}")
+                self.chain.skip_to(max(follower or int(name[:20]), self.chain.next))
+                continue
+            segment = Segment(self, f"log/{name}", int(name[:20]), follower, data)
             before = self.chain.copy()
             segment.walk()
             self.chain = before if segment.chain.next < before.next and not segment.torn_bytes else segment.chain

@@ -1,1 +1,6 @@
-//! The promises of tokenledger, one module a theme.
+//! The promises of tokenledger, one module a theme. Everything here goes over gRPC to a real server, or to its files.
+
+mod harness;
+
+/// What is acknowledged is durable, once, and answered alike for ever.
+mod append;

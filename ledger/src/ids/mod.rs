@@ -129,7 +129,7 @@ impl IdIndex {
     /// As the disk says, where it cannot list, open or remove. Bytes that cannot be read are doubtful, no error.
     pub fn open(disk: Arc<dyn Disk>, dir: &Path, options: IdOptions) -> io::Result<Self> {
         let shelf = Arc::new(Shelf::new(disk, dir, options.uid));
-        shelf.prepare()?;
+        shelf.tidy()?;
         let runs: Vec<_> = shelf.take_stock()?.into_iter().map(Arc::new).collect();
         let covered = runs.last().map_or(Position(0), |run| run.span().last.next());
         let options = IdOptions {

@@ -46,6 +46,7 @@ struct Names {
 struct Calls {
     made: AtomicU64,
     fails_from: AtomicU64,
+    fails_before: AtomicU64,
     failing: Mutex<Failing>,
 }
 
@@ -54,7 +55,7 @@ impl Calls {
     fn go<T>(&self, call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         let number = self.made.fetch_add(1, Ordering::SeqCst);
         let limit = self.fails_from.load(Ordering::SeqCst);
-        if number < limit {
+        if number < limit || number >= self.fails_before.load(Ordering::SeqCst) {
             return call();
         }
         if number == limit && *lock(&self.failing) == Failing::With {
@@ -84,6 +85,7 @@ impl TestDisk {
         let calls = Calls {
             made: AtomicU64::new(0),
             fails_from: AtomicU64::new(u64::MAX),
+            fails_before: AtomicU64::new(u64::MAX),
             failing: Mutex::new(Failing::Without),
         };
         Self { names: Arc::new(Mutex::new(names)), calls: Arc::new(calls) }
@@ -96,8 +98,18 @@ impl TestDisk {
 
     /// The call number `call` and all after it fail.
     pub(super) fn fail_from(&self, call: u64, failing: Failing) {
+        self.fail(call, u64::MAX, failing);
+    }
+
+    /// The call number `call` fails, and no other.
+    pub(super) fn fail_once(&self, call: u64, failing: Failing) {
+        self.fail(call, call + 1, failing);
+    }
+
+    fn fail(&self, from: u64, before: u64, failing: Failing) {
         *lock(&self.calls.failing) = failing;
-        self.calls.fails_from.store(call, Ordering::SeqCst);
+        self.calls.fails_from.store(from, Ordering::SeqCst);
+        self.calls.fails_before.store(before, Ordering::SeqCst);
     }
 
     /// No call fails any more.

@@ -30,6 +30,8 @@ pub(super) struct RunWriter {
     /// Where the buffer begins in the file.
     offset: u64,
     records: u64,
+    /// Whether the file may have the run's name already.
+    named: bool,
     finished: bool,
 }
 
@@ -41,6 +43,7 @@ impl fmt::Debug for RunWriter {
 
 impl RunWriter {
     pub(super) fn start(shelf: &Arc<Shelf>, span: Span) -> io::Result<Self> {
+        shelf.disk.make_dir(&shelf.dir)?;
         let temporary = shelf.temporary_path(span);
         let file = shelf.disk.open(&temporary, Open::New)?;
         Ok(Self {
@@ -54,6 +57,7 @@ impl RunWriter {
             buffer: Vec::with_capacity(BUFFER_BYTES),
             offset: page::offset(0),
             records: 0,
+            named: false,
             finished: false,
         })
     }
@@ -116,9 +120,8 @@ impl RunWriter {
         self.file.write_at(&run::header(&self.identity, self.filter_crc.clone().finalize()), 0)?;
         self.file.sync()?;
         let path = self.shelf.path(self.identity.span);
+        self.named = true;
         self.shelf.disk.rename(&self.temporary, &path)?;
-        // From here on it is the run's name that is to be removed if the last step fails.
-        self.temporary = path;
         self.shelf.disk.sync_dir(&self.shelf.dir)?;
         self.finished = true;
         Ok(Run::new(self.identity, Arc::clone(&self.file), filter))
@@ -141,9 +144,14 @@ impl RunWriter {
 
 impl Drop for RunWriter {
     fn drop(&mut self) {
-        if !self.finished {
-            // Where this fails, the next opening removes it.
-            let _ = self.shelf.disk.remove(&self.temporary);
+        if self.finished {
+            return;
+        }
+        // Where this fails the next opening sorts it out. A run left under its name is true, but it could stand in the
+        // way of runs that other merges make.
+        let _ = self.shelf.disk.remove(&self.temporary);
+        if self.named {
+            let _ = self.shelf.remove(self.identity.span);
         }
     }
 }

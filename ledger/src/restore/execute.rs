@@ -60,7 +60,7 @@ pub fn execute(
         return done;
     }
     let current = item(&planned.account, history, &order.terms, neighbours);
-    if planned.outcome != RestoreOutcome::Restored {
+    if planned.outcome == RestoreOutcome::Refused {
         return Execution::not_restored(planned, current.version);
     }
     if current.outcome != RestoreOutcome::Restored {

@@ -190,14 +190,17 @@ impl Look<'_> {
     fn surroundings(&mut self, neighbours: &dyn Neighbours) {
         let after = &self.reversal.after;
         let conflicts = &mut self.found.conflicts;
-        conflicts.extend(handle_taken(after, neighbours));
-        if let Some(owner) = &after.owner
+        // It comes back under the handle with which it went, and takes up its own again.
+        for life in [&self.reversal.gone, after] {
+            conflicts.extend(handle_taken(life, neighbours));
+        }
+        if let Some(owner) = after.owner.as_ref().filter(|owner| **owner != after.id)
             && let Some(status @ (Status::Deleted | Status::Disabled)) = neighbours.status(owner)
         {
             let detail = format!("{owner}, who answers for it, is {}; name a new owner", status.name());
             conflicts.push(Conflict::new(Reason::OwnerLeft, Target::Owner, detail));
         }
-        if let Some(parent) = &after.namespace
+        if let Some(parent) = after.namespace.as_ref().filter(|parent| as_account(parent) != after.id)
             && neighbours.status(&as_account(parent)) == Some(Status::Deleted)
         {
             let detail = format!("{parent}, in which it lives, is deleted; restore that first");

@@ -77,7 +77,9 @@ impl Plan {
     /// The plan as bytes. Numbers are little-endian: positions, versions and times 8 bytes, all others 4. A text is its
     /// length (4 bytes) and its bytes; a list is its length (4 bytes) and its items; what may be absent is one byte, 0, or
     /// 1 and the value. A fact is a text: the bytes of `tokenledger.v1.Event` with nothing but the fact, an actor `-` and
-    /// the time 0.
+    /// the time 0. The plan is its position, its time, its window and its items; an item and what it holds are their fields
+    /// in the order in which [`Item`], [`Group`](super::Group), [`Conflict`] and [`Difference`] declare them, outcomes and
+    /// reasons as their names.
     #[must_use]
     pub fn canonical(&self) -> Vec<u8> {
         let mut out = Canonical::default();

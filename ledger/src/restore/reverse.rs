@@ -24,6 +24,8 @@ pub(super) struct Touch {
 pub(super) struct Reversal {
     /// The account before the group's first event.
     pub(super) before: Account,
+    /// The account as it is, deleted.
+    pub(super) gone: Account,
     /// The account as it will be.
     pub(super) after: Account,
     /// The facts that bring it there. The account's return comes first, since it says which life the others are about;
@@ -59,6 +61,7 @@ impl Reversal {
         let unknown = walk.undo.iter().filter(|(_, (_, value))| value.unknown()).map(|(t, _)| t.clone());
         Some(Self {
             before: deleted.account_before(account),
+            gone,
             after: slot.current().clone(),
             facts,
             undone,

@@ -20,7 +20,7 @@ pub(super) fn find(paths: &[PathBuf], problems: &mut Problems) -> Vec<PathBuf> {
         match std::fs::metadata(path) {
             Ok(meta) if meta.is_dir() => search.enter(path),
             Ok(_) => search.files.push(path.clone()),
-            Err(e) => search.problem(path, &e),
+            Err(e) => search.unreadable(path, &e),
         }
     }
     search.files
@@ -28,8 +28,8 @@ pub(super) fn find(paths: &[PathBuf], problems: &mut Problems) -> Vec<PathBuf> {
 
 struct Search<'a> {
     files: Vec<PathBuf>,
-    /// Directories met, by their real path, so that a symbolic link that leads upwards ends nowhere. Emptied for no
-    /// path: a directory named twice is read once.
+    /// Directories met, by their real path, so that a symbolic link that leads upwards ends nowhere: each is
+    /// read once.
     entered: HashSet<PathBuf>,
     problems: &'a mut Problems,
 }
@@ -42,23 +42,28 @@ impl Search<'_> {
                     entries.iter().for_each(|entry| self.meet(entry));
                 }
             }
-            Err(e) => self.problem(directory, &e),
+            Err(e) => self.unreadable(directory, &e),
         }
     }
 
     fn meet(&mut self, entry: &Path) {
         match std::fs::metadata(entry) {
             Ok(meta) if meta.is_dir() => self.enter(entry),
-            Ok(_) if is_log(entry) => self.files.push(entry.to_owned()),
-            Ok(_) => {}
-            Err(e) if is_log(entry) => self.problem(entry, &e),
-            // A dangling link with another name is none of ours.
-            Err(_) => {}
+            // Neither a dangling link nor a file matters under another name.
+            _ if !is_log(entry) => {}
+            Ok(meta) if meta.is_file() => self.files.push(entry.to_owned()),
+            // Opening a pipe would wait for ever.
+            Ok(_) => self.problem(entry, "is neither a file nor a directory"),
+            Err(e) => self.unreadable(entry, &e),
         }
     }
 
-    fn problem(&mut self, path: &Path, error: &io::Error) {
-        let problem = format!("cannot be read: {}", error.kind());
+    fn unreadable(&mut self, path: &Path, error: &io::Error) {
+        self.problem(path, &format!("cannot be read: {}", error.kind()));
+    }
+
+    fn problem(&mut self, path: &Path, what: &str) {
+        let problem = what.to_owned();
         self.problems.add(Problem { file: Some(shown(path)), problem, ..Problem::default() });
     }
 }

@@ -69,12 +69,15 @@ impl Merge {
     }
 }
 
+/// A term and its positions in one page.
+type Group = (Box<[u8]>, Vec<u64>);
+
 /// One run being read through.
 #[derive(Debug)]
 struct Input {
     run: Arc<Run>,
     next_page: usize,
-    groups: Vec<(Box<[u8]>, Vec<u64>)>,
+    groups: Vec<Group>,
     at: usize,
 }
 
@@ -102,7 +105,7 @@ impl Input {
     }
 }
 
-fn read_groups(page: &[u8], base: u64) -> Result<Vec<(Box<[u8]>, Vec<u64>)>, Malformed> {
+fn read_groups(page: &[u8], base: u64) -> Result<Vec<Group>, Malformed> {
     let mut groups = Groups::new(page);
     let mut read = Vec::new();
     while let Some((term, packed)) = groups.next()? {

@@ -79,6 +79,9 @@ pub(super) fn shared_prefix(a: &[u8], b: &[u8]) -> usize {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Malformed;
 
+/// A group as it is read: its term, and its positions still packed.
+type PackedGroup<'t, 'p> = (&'t [u8], &'p [u8]);
+
 /// Reads the groups of a page in order.
 #[derive(Debug)]
 pub(super) struct Groups<'a> {
@@ -92,8 +95,8 @@ impl<'a> Groups<'a> {
         Self { rest: page, term: Vec::new() }
     }
 
-    /// The next group: its term, and its positions still packed; `None` behind the last one.
-    pub(super) fn next(&mut self) -> Result<Option<(&[u8], &'a [u8])>, Malformed> {
+    /// The next group; `None` behind the last one.
+    pub(super) fn next(&mut self) -> Result<Option<PackedGroup<'_, 'a>>, Malformed> {
         if self.rest.is_empty() {
             return Ok(None);
         }

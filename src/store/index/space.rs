@@ -110,3 +110,24 @@ pub(super) fn part_key(run: u64, part: Part, number: u32) -> Vec<u8> {
     key.extend_from_slice(&number.to_be_bytes());
     key
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::MemoryStore;
+
+    #[test]
+    fn the_same_bytes_have_another_check_in_every_place() {
+        let space = Space::new(Arc::new(MemoryStore::new()), "n");
+        let check = |run, part, number| space.check_part(run, part, number, b"bytes");
+        let places = [
+            check(1, Part::Page, 2),
+            check(2, Part::Page, 2),
+            check(1, Part::Page, 3),
+            check(1, Part::Directory, 2),
+        ];
+        for (nth, place) in places.iter().enumerate() {
+            assert!(!places[..nth].contains(place), "{nth}");
+        }
+    }
+}

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
+use super::super::shelf::Identity;
 use super::super::test_disk::{Failing, Survives, TestDisk};
-use super::super::{IdIndex, IdsError};
+use super::super::{IdIndex, IdsError, page};
 use super::{DIR, do_all_jobs, feed, holds_what_it_covers, key, names, open, settled, small};
 use crate::types::Position;
 
@@ -144,4 +145,44 @@ fn a_reset_that_cannot_remove_the_files_says_so_and_the_index_is_usable() {
     disk.heal();
     do_all_jobs(&mut index);
     holds_what_it_covers(&index);
+}
+
+/// Changes the first page of a run of several pages, and seals it anew as a broken program might.
+fn rewritten(change: impl Fn(&mut [u8])) -> TestDisk {
+    let disk = two_runs();
+    let name = names(&disk).remove(0);
+    let identity = Identity { uid: super::UID, span: name.parse().unwrap() };
+    let path = Path::new(DIR).join(name);
+    let mut bytes = disk.bytes(&path).unwrap();
+    let page = &mut bytes[4096..2 * 4096];
+    change(page);
+    page::seal(page, &identity, 0);
+    disk.put(&path, bytes);
+    disk
+}
+
+#[test]
+fn a_page_that_contradicts_the_filter_is_noticed_even_if_its_check_is_right() {
+    let disk = rewritten(|page| page[7] ^= 0x40);
+    assert!(no_id_is_missing(&open(&disk, small()), "another key"));
+}
+
+#[test]
+fn a_record_that_points_out_of_its_run_is_noticed() {
+    let disk = rewritten(|page| page[10] = 1);
+    assert!(no_id_is_missing(&open(&disk, small()), "another position"));
+}
+
+#[test]
+fn a_merge_refuses_a_run_that_is_not_sorted() {
+    let disk = rewritten(|page| page[..24].rotate_left(12));
+    let mut index = open(&disk, small());
+    feed(&mut index, 408 + 8 * 80);
+    let merged = loop {
+        match index.maintain() {
+            Ok(true) => {}
+            other => break other,
+        }
+    };
+    assert!(matches!(merged, Err(IdsError::Damaged { .. })), "{merged:?}");
 }

@@ -129,3 +129,17 @@ fn the_unit_may_change_from_one_opening_to_the_next() {
         assert!(index.stats().runs <= 2 * 4, "{:?}", index.stats());
     }
 }
+
+#[test]
+fn after_a_change_of_the_unit_tables_end_where_the_new_plan_wants_them() {
+    let disk = TestDisk::new();
+    let mut index = open(&disk, IdOptions { memtable_entries_max: 5, ..small() });
+    feed(&mut index, 5);
+    index.maintain().unwrap();
+    let mut index = open(&disk, small());
+    feed(&mut index, 16);
+    index.maintain().unwrap();
+    index.maintain().unwrap();
+    let firsts: Vec<_> = names(&disk).iter().map(|name| name[..20].parse::<u64>().unwrap()).collect();
+    assert_eq!(firsts, [0, 5, 8]);
+}

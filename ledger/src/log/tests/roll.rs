@@ -106,20 +106,20 @@ fn the_published_tail_tells_how_far_the_log_is_durable() {
 fn readers_beside_a_writer_see_whole_groups_that_continue_one_another() {
     let (log, _) = open_on(MemoryDisk::new());
     std::thread::scope(|scope| {
-        let reader = scope.spawn(|| {
-            let mut next = Position(0);
-            while next.0 < 900 {
-                let tail = log.tail().next;
-                assert!(tail.0 % 3 == 0, "part of a group");
-                let records = log.read(next, 5000).unwrap();
-                next = Position(next.0 + records.len() as u64);
+        let writer = scope.spawn(|| {
+            let mut chain = Chain::new();
+            for _ in 0..300 {
+                log.append(log.tail().next, &chain.group(&[1, 2], 80)).unwrap();
             }
         });
-        let mut chain = Chain::new();
-        for _ in 0..300 {
-            log.append(log.tail().next, &chain.group(&[1, 2], 80)).unwrap();
+        let mut next = Position(0);
+        while !writer.is_finished() || next < log.tail().next {
+            let tail = log.tail().next;
+            assert!(tail.0.is_multiple_of(3), "part of a group");
+            let records = log.read(next, 5000).unwrap();
+            next = Position(next.0 + records.len() as u64);
         }
-        reader.join().unwrap();
+        assert_eq!(next, Position(900));
     });
 }
 

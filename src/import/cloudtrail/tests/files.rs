@@ -11,6 +11,22 @@ fn created(name: &str) -> Value {
     call("CreateUser", "2024-01-01T00:00:00Z", json!({ "userName": name }), Value::Null)
 }
 
+/// The samples that the product ships: an access key and a session of a role, and how they end.
+#[tokio::test]
+async fn the_samples_give_their_counts() {
+    let samples = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/cloudtrail");
+    let mut ledger = FakeLedger::default();
+    let summary = import(&[samples.as_ref()], &mut ledger).await;
+    assert_eq!(
+        serde_json::to_value(&summary).unwrap(),
+        json!({"records": 14, "duplicates": 1, "failed_calls": 1, "unmapped": 2, "introduced": 1, "already_present": 0,
+            "appended": {"AccountCreated": 2, "AccountDeleted": 1, "TokenIssued": 3, "TokenRevoked": 1,
+                "GrantAdded": 1, "GrantRemoved": 1, "ConsumerDeclared": 1}})
+    );
+    let told: String = ledger.events.iter().map(|e| format!("{e:?}")).collect();
+    assert!(told.contains("ASIASAMPLE0000000001") && !told.contains("sample-session-token"));
+}
+
 fn gz(bytes: &[u8]) -> Vec<u8> {
     let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
     packed.write_all(bytes).unwrap();
@@ -165,6 +181,17 @@ async fn a_link_that_leads_upwards_ends_nowhere_and_one_to_a_file_is_followed() 
     let mut ledger = FakeLedger::default();
     let summary = import(&[directory.path()], &mut ledger).await;
     assert_eq!((names(&ledger), summary.duplicates), (vec!["a".to_owned(), "linked".to_owned()], 0));
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn what_is_no_file_is_named_and_not_opened() {
+    let directory = directory(&[("2.json", &log(&[created("a")]))]);
+    std::os::unix::net::UnixListener::bind(directory.path().join("1.json")).unwrap();
+    let mut ledger = FakeLedger::default();
+    let summary = import(&[directory.path()], &mut ledger).await;
+    assert!(summary.problems.listed()[0].to_string().ends_with("1.json: is neither a file nor a directory"));
+    assert_eq!(names(&ledger), ["a"]);
 }
 
 #[tokio::test]

@@ -107,9 +107,11 @@ fn a_failed_flush_loses_nothing_and_the_next_one_heals_it() {
             let Ok(mut index) = Index::open(store.clone(), "n") else { continue };
             let mut model = Model::default();
             failures += work(&mut index, &mut model);
+            nothing_is_left_over(&store.inner, &index);
             drop(index);
-            let index = Index::open(store, "n").unwrap();
+            let index = Index::open(store.clone(), "n").unwrap();
             assert_eq!(index.cursor(), 30 * 12);
+            nothing_is_left_over(&store.inner, &index);
             compare(&index.view(), &model, &mut Dice(changes + 1)).unwrap();
         }
         assert!(failures > 20, "the faults were hardly met: {failures}");
@@ -131,7 +133,8 @@ fn after_a_power_cut_between_any_two_changes_the_index_is_whole_at_an_earlier_cu
         }
         drop(index);
         *store.changes_left.lock().unwrap() = u64::MAX;
-        let mut index = Index::open(store, "n").unwrap();
+        let mut index = Index::open(store.clone(), "n").unwrap();
+        nothing_is_left_over(&store.inner, &index);
         let cursor = index.cursor();
         assert_eq!(index.mark().link, if cursor == 0 { [0; 32] } else { link_at(cursor) });
         let mut model = model_at(cursor);

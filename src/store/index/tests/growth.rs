@@ -69,13 +69,7 @@ fn runs_stay_few_and_what_was_merged_away_is_removed() {
     }
     let live: Vec<u64> = index.shared.levels().runs.iter().map(|run| run.record.id).collect();
     assert!(live.len() < 3 * MERGE_RUNS);
-    let merging: Vec<u64> = index.merges.iter().map(|merge| merge.id()).collect();
-    for key in memory.keys_of("n") {
-        if let Some(run) = key.strip_prefix(b"R") {
-            let id = u64::from_be_bytes(*run.first_chunk().unwrap());
-            assert!(live.contains(&id) || merging.contains(&id), "parts of run {id} were left behind");
-        }
-    }
+    nothing_is_left_over(&memory, &index);
 }
 
 #[test]

@@ -156,3 +156,15 @@ fn compare_list(view: &View, model: &Model, key: &(u8, Vec<u8>), dice: &mut Dice
 fn memory() -> Arc<dyn ProjectionStore> {
     Arc::new(MemoryStore::new())
 }
+
+/// Every part in the store belongs to the index, or to a merge under way.
+fn nothing_is_left_over(store: &MemoryStore, index: &Index) {
+    let mut used: Vec<u64> = index.shared.levels().runs.iter().map(|run| run.record.id).collect();
+    used.extend(index.merges.iter().map(|merge| merge.id()));
+    for key in store.keys_of("n") {
+        if let Some(run) = key.strip_prefix(b"R") {
+            let id = u64::from_be_bytes(*run.first_chunk().unwrap());
+            assert!(used.contains(&id), "parts of run {id} were left over, {used:?} are in use");
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! A real server on a temporary directory, clients, and the oracle that ends every test.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use ledger::disk::RealDisk;
+use ledger::entry;
+use ledger::verify::verify;
+use tempfile::TempDir;
+use tokenledger::server::{Running, ServeOptions, start};
+use tokenledger::wire::pb;
+use tokenledger::wire::pb::admin_service_client::AdminServiceClient;
+use tokenledger::wire::pb::append_service_client::AppendServiceClient;
+use tokenledger::wire::pb::query_service_client::QueryServiceClient;
+use tokenledger::wire::pb::restore_service_client::RestoreServiceClient;
+use tonic::transport::Channel;
+use uuid::Uuid;
+
+/// A server in this process, on a directory that is removed at the end.
+pub struct Server {
+    dir: TempDir,
+    running: Option<Running>,
+}
+
+impl Server {
+    /// Starts one.
+    pub async fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let running = Some(run(dir.path()).await);
+        Self { dir, running }
+    }
+
+    /// Its data directory.
+    pub fn data(&self) -> PathBuf {
+        data(self.dir.path())
+    }
+
+    /// Stops it, and starts another one on the same directory.
+    pub async fn restart(&mut self) {
+        self.stop().await;
+        self.running = Some(run(self.dir.path()).await);
+    }
+
+    /// Stops it.
+    pub async fn stop(&mut self) {
+        if let Some(running) = self.running.take() {
+            assert!(running.stop().await, "the server drains in time");
+        }
+    }
+
+    /// Starts one again.
+    pub async fn resume(&mut self) {
+        self.running = Some(run(self.dir.path()).await);
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.running.as_ref().unwrap().grpc
+    }
+
+    pub async fn clients(&self) -> Clients {
+        Clients::connect(self.address()).await
+    }
+
+    /// The oracle: see [`check_ledger`].
+    pub async fn check(mut self) {
+        let live = if self.running.is_some() { Some(roots(&self.clients().await).await) } else { None };
+        self.stop().await;
+        check_ledger(&self.data(), live).await;
+    }
+}
+
+fn data(dir: &Path) -> PathBuf {
+    dir.join("data")
+}
+
+async fn run(dir: &Path) -> Running {
+    let listen = "127.0.0.1:0".parse().unwrap();
+    start(ServeOptions { data: data(dir), listen, metrics: None, log_json: false }).await.unwrap()
+}
+
+/// A client of every service.
+#[derive(Clone)]
+pub struct Clients {
+    pub append: AppendServiceClient<Channel>,
+    pub query: QueryServiceClient<Channel>,
+    pub restore: RestoreServiceClient<Channel>,
+    pub admin: AdminServiceClient<Channel>,
+}
+
+impl Clients {
+    pub async fn connect(address: SocketAddr) -> Self {
+        let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
+        Self {
+            append: AppendServiceClient::new(channel.clone()),
+            query: QueryServiceClient::new(channel.clone()),
+            restore: RestoreServiceClient::new(channel.clone()),
+            admin: AdminServiceClient::new(channel),
+        }
+    }
+
+    /// Records an event, which must be accepted.
+    pub async fn record(&self, event: pb::Event) -> pb::Accepted {
+        self.try_record(event).await.unwrap()
+    }
+
+    pub async fn try_record(&self, event: pb::Event) -> Result<pb::Accepted, tonic::Status> {
+        let proposal = Some(pb::Proposal { event: Some(event), expected_version: None });
+        let request = pb::AppendRequest { proposal, ..Default::default() };
+        Ok(self.append.clone().append(request).await?.into_inner().accepted.unwrap())
+    }
+
+    pub async fn batch(&self, events: Vec<pb::Event>, atomic: bool) -> Vec<pb::AppendResult> {
+        let proposals = events.into_iter().map(|event| pb::Proposal { event: Some(event), expected_version: None });
+        let request = pb::AppendBatchRequest { proposals: proposals.collect(), atomic, ..Default::default() };
+        self.append.clone().append_batch(request).await.unwrap().into_inner().results
+    }
+
+    pub async fn account(&self, account: &str, as_of: Option<pb::AsOf>) -> Result<pb::Account, tonic::Status> {
+        let request = pb::GetAccountRequest { account: account.into(), as_of, ..Default::default() };
+        Ok(self.query.clone().get_account(request).await?.into_inner().account.unwrap())
+    }
+
+    /// All events that pass a filter, page by page.
+    pub async fn events(&self, filter: pb::EventFilter) -> Vec<pb::LedgerEvent> {
+        let mut all = Vec::new();
+        let mut page_token = String::new();
+        loop {
+            let request = pb::ListEventsRequest {
+                filter: Some(filter.clone()),
+                page_size: 7,
+                page_token,
+                ..Default::default()
+            };
+            let page = self.query.clone().list_events(request).await.unwrap().into_inner();
+            all.extend(page.events);
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                return all;
+            }
+        }
+    }
+
+    pub async fn plan(&self, accounts: &[&str]) -> pb::RestorePlan {
+        let accounts = accounts.iter().map(ToString::to_string).collect();
+        let request = pb::PlanRestoreRequest { accounts, actor: Some(human("responder")), ..Default::default() };
+        self.restore.clone().plan_restore(request).await.unwrap().into_inner().plan.unwrap()
+    }
+
+    pub async fn apply(&self, plan: &str) -> pb::RestoreReceipt {
+        let request = pb::ApplyRestoreRequest {
+            plan: plan.into(),
+            actor: Some(human("responder")),
+            ..Default::default()
+        };
+        self.restore.clone().apply_restore(request).await.unwrap().into_inner().receipt.unwrap()
+    }
+}
+
+pub fn human(id: &str) -> pb::Actor {
+    pb::Actor { kind: pb::ActorKind::Human.into(), id: id.into() }
+}
+
+pub fn automation(id: &str) -> pb::Actor {
+    pb::Actor { kind: pb::ActorKind::Automation.into(), id: id.into() }
+}
+
+/// A moment of a test: seconds after 2024-09-01T00:00:00Z.
+pub fn at(seconds: i64) -> prost_types::Timestamp {
+    prost_types::Timestamp { seconds: 1_725_148_800 + seconds, nanos: 0 }
+}
+
+/// An event about an account, with a new id.
+pub fn event(account: &str, fact: pb::event::Fact) -> pb::Event {
+    pb::Event {
+        event_id: Uuid::new_v4().to_string(),
+        emitter: "tests".into(),
+        occurred_at: Some(at(0)),
+        actor: Some(human("alice")),
+        account: account.into(),
+        fact: Some(fact),
+        ..Default::default()
+    }
+}
+
+pub fn created(handle: &str) -> pb::event::Fact {
+    pb::event::Fact::AccountCreated(pb::AccountCreated {
+        kind: pb::AccountKind::Bot.into(),
+        handle: handle.into(),
+        owner: "team-1".into(),
+        namespace: "group-1".into(),
+        ..Default::default()
+    })
+}
+
+pub fn never() -> Option<pb::Expiry> {
+    Some(pb::Expiry { expiry: Some(pb::expiry::Expiry::Never(pb::expiry::Never {})) })
+}
+
+pub fn token(id: &str) -> pb::TokenIssued {
+    pb::TokenIssued {
+        token: id.into(),
+        digest: format!("sha256:{}", hex::encode(blake3::hash(id.as_bytes()).as_bytes())),
+        scopes: vec!["api".into()],
+        expiry: never(),
+        ..Default::default()
+    }
+}
+
+pub fn issued(id: &str) -> pb::event::Fact {
+    pb::event::Fact::TokenIssued(token(id))
+}
+
+pub fn granted(id: &str, access: &str) -> pb::event::Fact {
+    pb::event::Fact::GrantAdded(pb::GrantAdded { grant: id.into(), access: access.into(), ..Default::default() })
+}
+
+pub fn deleted() -> pb::event::Fact {
+    pb::event::Fact::AccountDeleted(pb::AccountDeleted::default())
+}
+
+/// The state roots of all ledgers, by name.
+async fn roots(clients: &Clients) -> Vec<(String, Vec<u8>, u64)> {
+    let ledgers = clients.admin.clone().list_ledgers(pb::ListLedgersRequest::default()).await.unwrap();
+    let mut roots = Vec::new();
+    for ledger in ledgers.into_inner().ledgers {
+        let request = pb::GetStateRootRequest { ledger: ledger.ledger.clone(), position: None };
+        let root = clients.query.clone().get_state_root(request).await.unwrap().into_inner();
+        roots.push((ledger.ledger, root.root, root.entries));
+    }
+    roots
+}
+
+/// The oracle that ends every test: the files verify, by our judge and by the independent one; a new server on them
+/// gives the same state roots, folds every account from its own events to what the whole fold says, and finds every
+/// event by the index under each of its keys.
+pub async fn check_ledger(data: &Path, live: Option<Vec<(String, Vec<u8>, u64)>>) {
+    if !data.join("ledgers").exists() {
+        return;
+    }
+    let report = verify(&RealDisk, data, &()).unwrap();
+    assert!(report.ok(), "{report:?}");
+    independent(data);
+    let parent = data.parent().unwrap();
+    let running = run(parent).await;
+    let clients = Clients::connect(running.grpc).await;
+    let again = roots(&clients).await;
+    if let Some(live) = live {
+        assert_eq!(live, again, "the state is the same after a restart");
+    }
+    for (name, _, entries) in &again {
+        check_index(&clients, name, *entries).await;
+        let judged = report.ledgers.iter().find(|l| l.ledger == *name).unwrap();
+        assert_eq!(judged.entries.0, *entries);
+    }
+    assert!(running.stop().await);
+}
+
+/// Every entry is found by its position, and its bytes give its link; every event is found in its account's history.
+async fn check_index(clients: &Clients, ledger: &str, entries: u64) {
+    let mut query = clients.query.clone();
+    let mut by_kind = std::collections::BTreeMap::<String, u64>::new();
+    let mut previous = [0; 32];
+    for position in 0..entries.min(300) {
+        let which = Some(pb::get_event_request::Which::Position(position));
+        let request = pb::GetEventRequest { ledger: ledger.into(), which };
+        let found = query.get_event(request).await.unwrap().into_inner();
+        let (header, _) = entry::decode(&found.entry).unwrap();
+        assert_eq!(header.previous.0, previous, "the chain at {position}");
+        previous = entry::link(&found.entry).0;
+        let event = found.event.unwrap();
+        assert_eq!(event.link, previous);
+        let recorded = ledger::event::stored(&header, entry::decode(&found.entry).unwrap().1);
+        *by_kind.entry(recorded.event.fact.kind().name().to_owned()).or_default() += 1;
+    }
+    if entries <= 300 {
+        for (kind, count) in by_kind {
+            let filter = Some(pb::EventFilter { kind, ..Default::default() });
+            let request =
+                pb::ListEventsRequest { ledger: ledger.into(), filter, page_size: 1000, ..Default::default() };
+            let listed = query.list_events(request).await.unwrap().into_inner();
+            assert_eq!(listed.events.len() as u64, count);
+        }
+    }
+}
+
+/// Runs the independent checker, where Python and its BLAKE3 package are there.
+pub fn independent(data: &Path) {
+    let python = std::env::var("TOKENLEDGER_PYTHON").unwrap_or_else(|_| "python3".into());
+    let usable = std::process::Command::new(&python).args(["-c", "import blake3"]).output();
+    if !usable.is_ok_and(|output| output.status.success()) {
+        let missing = "SKIPPED: tests/independent/verify.py, since Python has no package `blake3` (pip install blake3)";
+        assert!(std::env::var_os("TOKENLEDGER_REQUIRE_ALL").is_none(), "{missing}");
+        eprintln!("{missing}");
+        return;
+    }
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/independent/verify.py");
+    let output = std::process::Command::new(&python).arg(script).arg(data).output().unwrap();
+    assert!(output.status.success(), "the independent checker: {}", String::from_utf8_lossy(&output.stdout));
+}
