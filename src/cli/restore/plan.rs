@@ -90,7 +90,8 @@ impl PlanItem {
 
     fn row(&self) -> Vec<String> {
         let tokens = self.comes_back.iter().filter(|what| what.starts_with("token/")).count();
-        let against: Vec<&str> = self.conflicts.iter().map(|conflict| conflict.reason.as_str()).collect();
+        let mut against: Vec<&str> = self.conflicts.iter().map(|conflict| conflict.reason.as_str()).collect();
+        against.dedup();
         vec![
             self.account.clone(),
             if self.is_blocked() { "no" } else { "yes" }.to_owned(),

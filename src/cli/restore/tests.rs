@@ -90,7 +90,7 @@ fn people_see_what_comes_back_and_what_stands_against_it() {
         &RestorePlan::from(plan()),
         &expect![[r#"
             ACCOUNT  COMES BACK  TOKENS  STAY GONE  WILL BE    TO BE KNOWN
-            bot-1    yes         1       1          as before  revoked_before_the_group, revoked_before_the_group
+            bot-1    yes         1       1          as before  revoked_before_the_group
             bot-2    no          0       0                     handle_taken
 
             to be known:
