@@ -209,7 +209,7 @@ impl Ledgers {
         let (dir, disk) =
             (self.shared.data.join("ledgers").join(name.as_str()), Arc::clone(&self.shared.disk));
         let failed = |reason: String| OpenError::Ledger { name: name.clone(), reason };
-        let (options, ledger_name) = (self.shared.segments.clone(), name.clone());
+        let (options, ledger_name) = (self.shared.segments, name.clone());
         let recovered =
             tokio::task::spawn_blocking(move || recover(&disk, &dir, options, &ledger_name)).await;
         let recovered = recovered.map_err(|e| failed(e.to_string()))?.map_err(failed)?;
