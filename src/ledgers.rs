@@ -43,6 +43,9 @@ pub enum OpenError {
         /// Why.
         reason: String,
     },
+    /// The server is going down.
+    #[error("the server is shutting down; nothing was recorded, try again")]
+    Closing,
     /// A directory among the ledgers that is none.
     #[error("{0} is not the name of a ledger; move it out of the directory of ledgers")]
     NotALedger(PathBuf),
@@ -90,7 +93,8 @@ pub struct Ledgers {
     shared: Shared,
     shelf: Arc<Shelf>,
     open: RwLock<BTreeMap<LedgerName, Opened>>,
-    making: tokio::sync::Mutex<()>,
+    /// Held while a ledger is opened; says whether the server is going down, when none is opened any more.
+    closing: tokio::sync::Mutex<bool>,
     _lock: File,
 }
 
@@ -119,7 +123,7 @@ impl Ledgers {
             shared,
             shelf,
             open: RwLock::default(),
-            making: tokio::sync::Mutex::default(),
+            closing: tokio::sync::Mutex::default(),
             _lock: lock,
         });
         for name in names {
@@ -157,7 +161,10 @@ impl Ledgers {
         if let Some(ledger) = self.find(name) {
             return Ok(ledger);
         }
-        let _one_at_a_time = self.making.lock().await;
+        let closing = self.closing.lock().await;
+        if *closing {
+            return Err(OpenError::Closing);
+        }
         match self.find(name) {
             Some(ledger) => Ok(ledger),
             None => self.open_ledger(name).await,
@@ -215,6 +222,7 @@ impl Ledgers {
     /// Lets every writer finish what it has, and writes snapshots. Calls that come later are told that the server is
     /// going down.
     pub async fn drain(&self) {
+        *self.closing.lock().await = true;
         let opened = std::mem::take(&mut *self.open.write().unwrap_or_else(PoisonError::into_inner));
         let mut tasks = Vec::new();
         for (_, Opened { ledger, writing, following }) in opened {

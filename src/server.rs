@@ -1,5 +1,6 @@
 //! The server: listens, serves, drains.
 
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -34,6 +35,8 @@ use crate::wire::pb::restore_service_server::RestoreServiceServer;
 const DRAIN_MAX: Duration = Duration::from_secs(10);
 /// How often health is looked at.
 const HEALTH_EVERY: Duration = Duration::from_millis(500);
+/// How long a call may take until it begins to answer.
+const CALL_MAX: Duration = Duration::from_secs(120);
 /// The most streams of one connection.
 const STREAMS_MAX: u32 = 1_024;
 
@@ -168,6 +171,7 @@ fn serve_grpc(
     let admin = AdminServiceServer::new(Admin::new(Arc::clone(&ledgers)));
     let router = tonic::transport::Server::builder()
         .tcp_nodelay(true)
+        .timeout(CALL_MAX)
         .max_concurrent_streams(STREAMS_MAX)
         .http2_keepalive_interval(Some(Duration::from_secs(30)))
         .trace_fn(|request| {
@@ -248,11 +252,8 @@ pub async fn run(options: ServeOptions) -> Result<ExitCode, ServeError> {
 
 #[expect(clippy::print_stdout, reason = "the line by which scripts know that the server can serve")]
 fn print_ready(running: &Running) {
-    let mut ready = serde_json::json!({"ready": true, "grpc": running.grpc.to_string()});
-    if let Some(metrics) = running.metrics {
-        ready["metrics"] = metrics.to_string().into();
-    }
-    println!("{ready}");
+    let metrics = running.metrics.map(|address| format!(r#","metrics":"{address}""#)).unwrap_or_default();
+    println!(r#"{{"ready":true,"grpc":"{}"{metrics}}}"#, running.grpc);
 }
 
 async fn asked_to_stop() {
@@ -274,7 +275,10 @@ async fn asked_to_stop() {
 pub fn start_logging(json: bool) {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     // A second call in one process keeps the first logger.
     let _ = if json { builder.json().try_init() } else { builder.try_init() };
 }

@@ -271,7 +271,8 @@ impl Drive {
     }
 
     async fn next(&mut self, open: bool) -> Next {
-        let room = self.sequencer.pending() < PENDING_ENTRIES_MAX;
+        // A writer that has stopped writes nothing more, but still tells everybody so.
+        let room = self.sequencer.pending() < PENDING_ENTRIES_MAX || self.stopped.borrow().is_some();
         tokio::select! {
             biased;
             written = joined(&mut self.writing) => {
@@ -295,7 +296,9 @@ impl Drive {
             }
             Job::Inspect(look) => {
                 let answer = look(self.sequencer.state());
-                self.wait(self.sequencer.tail().next, Box::new(move |_| answer()));
+                // What was seen is told only if it became durable; otherwise the caller hears that nothing came.
+                let release = move |outcome: Result<(), WriteError>| outcome.map_or((), |()| answer());
+                self.wait(self.sequencer.tail().next, Box::new(release));
             }
         }
     }

@@ -437,7 +437,7 @@ impl Shown for RestoreReceipt {
             .filter(|i| i.outcome == "restored" && i.digest_before == i.digest_after)
             .count();
         let short = format!(
-            "{} restored, {same} of them exactly as before; {} were there already, {} refused",
+            "{} restored, {same} of them exactly as before; {} there already, {} refused",
             counted(self.count("restored") as u64, "account"),
             self.count("already_live"),
             self.refused()

@@ -65,22 +65,54 @@ fn receipt() -> pb::RestoreReceipt {
 
 #[test]
 fn the_json_of_a_plan_keeps_its_promise() {
-    check_json(&RestorePlan::from(plan()), &expect![[r#""#]]);
+    check_json(
+        &RestorePlan::from(plan()),
+        &expect![[r#"
+        {"plan":"0b2ac0b0-0000-5000-8000-000000000001","hash":"eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee","position":1300,"items":[{"account":"bot-1","comes_back":["account","token/t-2","grant/group/9"],"stays_gone":[{"what":"token/t-1","reason":"revoked_before_the_group","detail":"it was revoked before"}],"conflicts":[],"handle":"deploy","digest_before":"1111111111111111111111111111111111111111111111111111111111111111","digest_after":"1111111111111111111111111111111111111111111111111111111111111111","differences":[],"group":[1204]},{"account":"bot-2","comes_back":[],"stays_gone":[],"conflicts":[{"reason":"handle_taken","what":"handle","detail":"bot-9 has it now","blocks":true}],"handle":"","digest_before":"2222222222222222222222222222222222222222222222222222222222222222","digest_after":"3333333333333333333333333333333333333333333333333333333333333333","differences":[],"group":[]}],"planned_at":"2024-09-11T07:33:20Z","window_seconds":60}
+    "#]],
+    );
 }
 
 #[test]
 fn people_see_what_comes_back_and_what_stands_against_it() {
-    check_page(&RestorePlan::from(plan()), &expect![[r#""#]]);
+    check_page(
+        &RestorePlan::from(plan()),
+        &expect![[r#"
+        ACCOUNT  COMES BACK  TOKENS  STAY GONE  WILL BE    TO BE KNOWN
+        bot-1    yes         1       1          as before
+        bot-2    no          0       0                     handle_taken
+
+        to be known:
+        bot-2  handle_taken  handle  bot-9 has it now
+        1 of 2 accounts can come back, 1 of them exactly as before
+        plan 0b2ac0b0-0000-5000-8000-000000000001, hash eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee
+    "#]],
+    );
 }
 
 #[test]
 fn the_json_of_a_receipt_keeps_its_promise() {
-    check_json(&RestoreReceipt::from(receipt()), &expect![[r#""#]]);
+    check_json(
+        &RestoreReceipt::from(receipt()),
+        &expect![[r#"
+        {"receipt":"5f0c","items":[{"account":"bot-1","outcome":"restored","digest_before":"1111111111111111111111111111111111111111111111111111111111111111","digest_after":"1111111111111111111111111111111111111111111111111111111111111111","differences":[],"position":null},{"account":"bot-2","outcome":"already_live","digest_before":"1111111111111111111111111111111111111111111111111111111111111111","digest_after":"1111111111111111111111111111111111111111111111111111111111111111","differences":[],"position":null},{"account":"bot-3","outcome":"refused","digest_before":"1111111111111111111111111111111111111111111111111111111111111111","digest_after":"1111111111111111111111111111111111111111111111111111111111111111","differences":[],"position":null}],"plan":"0b2a","hash":"eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee","position":1310,"link":"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"}
+    "#]],
+    );
 }
 
 #[test]
 fn people_see_what_became_of_each_account() {
-    check_page(&RestoreReceipt::from(receipt()), &expect![[r#""#]]);
+    check_page(
+        &RestoreReceipt::from(receipt()),
+        &expect![[r#"
+        ACCOUNT  OUTCOME       IS
+        bot-1    restored      as before
+        bot-2    already_live
+        bot-3    refused
+        1 account restored, 1 of them exactly as before; 1 there already, 1 refused
+        receipt 5f0c, position 1310
+    "#]],
+    );
 }
 
 #[test]

@@ -178,12 +178,28 @@ mod tests {
 
     #[test]
     fn the_json_of_a_verdict_keeps_its_promise() {
-        check_json(&Verdict::from(report()), &expect![[r#""#]]);
+        check_json(
+            &Verdict::from(report()),
+            &expect![[r#"
+            {"ok":false,"ledgers":[{"ledger":"default","entries":12,"head":"abababababababababababababababababababababababababababababababab","torn_bytes":0,"damage":[{"position":4,"file":"log/00000000000000000000.seg","offset":1234,"reason":"the entry's CRC does not hold"}],"damage_unlisted":0,"uid":"01010101-0101-0101-0101-010101010101"}]}
+        "#]],
+        );
     }
 
     #[test]
     fn people_see_each_damage_with_its_place() {
-        check_page(&Verdict::from(report()), &expect![[r#""#]]);
+        check_page(
+            &Verdict::from(report()),
+            &expect![[r#"
+            LEDGER   VERDICT  ENTRIES  TORN BYTES  DAMAGES  HEAD
+            default  damaged  12       0           1        abababababababababababababababababababababababababababababababab
+
+            damage of default:
+            POSITION  FILE                          OFFSET  REASON
+            4         log/00000000000000000000.seg  1234    the entry's CRC does not hold
+            1 ledger, 1 damage: NOT what was written
+        "#]],
+        );
     }
 
     fn run(dir: &std::path::Path) -> Result<Exit, Failure> {

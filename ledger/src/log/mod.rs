@@ -15,6 +15,8 @@ mod repair;
 mod segment;
 mod segments;
 mod survey;
+#[cfg(test)]
+mod tests;
 mod view;
 mod write;
 
@@ -41,9 +43,6 @@ pub struct Tail {
     pub epoch: u32,
 }
 
-/// The bytes that stand before an entry in a segment: see `docs/format.md`.
-pub const FRAME_BYTES: usize = frame::FRAME_HEADER_BYTES;
-
 impl Tail {
     /// The end behind an entry.
     pub(crate) fn after(header: &Header, link: Link) -> Self {
@@ -57,6 +56,8 @@ impl Tail {
     }
 }
 
+/// The bytes that stand before an entry in a segment: see `docs/format.md`.
+pub const FRAME_BYTES: usize = frame::FRAME_HEADER_BYTES;
 /// The most entries of one group, and of one atomic batch.
 pub const GROUP_ENTRIES_MAX: usize = 8_192;
 /// The most bytes (entries and their frames) of one group, which is also the most that can be in flight.
