@@ -229,7 +229,7 @@ pub fn deleted() -> pb::event::Fact {
 }
 
 /// The state roots of all ledgers, by name.
-async fn roots(clients: &Clients) -> Vec<(String, Vec<u8>, u64)> {
+pub async fn roots(clients: &Clients) -> Vec<(String, Vec<u8>, u64)> {
     let ledgers = clients.admin.clone().list_ledgers(pb::ListLedgersRequest::default()).await.unwrap();
     let mut roots = Vec::new();
     for ledger in ledgers.into_inner().ledgers {

@@ -2,7 +2,29 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test that fails says where")]
 
+mod binary_harness;
 mod harness;
 
 /// What is acknowledged is durable, once, and answered alike for ever.
 mod append;
+/// The shapes and exit codes that other people's scripts hang on.
+mod cli;
+/// What AWS CloudTrail logged becomes the history of its accounts, and no secret comes along.
+mod cloudtrail;
+/// A server that is killed at any moment has kept what it acknowledged, once, and no part of an atomic batch.
+mod crash;
+/// Five minutes from nothing to the first restore.
+mod dev;
+/// What the files say is what was written, and a byte that is not is named.
+mod files;
+/// A server starts in a clear way or not at all, and stops in order.
+mod serve;
+
+/// The incidents that the product is made for, with their numbers.
+#[path = "../scenarios"]
+mod scenarios {
+    /// A cron job deletes bots whose tokens were rotated.
+    mod s1_inactive_bots;
+    /// The production service account is deleted together with a test account.
+    mod s4_production_account;
+}
