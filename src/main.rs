@@ -1,2 +1,7 @@
-//! x
-fn main(){}
+//! The program `tokenledger`: parse, build, run.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tokenledger::cli::main(std::env::args_os())
+}

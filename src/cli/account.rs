@@ -90,7 +90,8 @@ impl Show {
             min_position: None,
         };
         let answer = server.query().get_account(request).await.map_err(|e| server.failure(e))?.into_inner();
-        let account = answer.account.ok_or_else(|| Failure::NotFound("there was no such account".to_owned()))?;
+        let account =
+            answer.account.ok_or_else(|| Failure::NotFound("there was no such account".to_owned()))?;
         printer.one(&Account::from(account))?;
         Ok(Exit::Done)
     }
@@ -99,7 +100,7 @@ impl Show {
 impl ListAccounts {
     async fn run(self, server: &Server, printer: &mut Printer) -> Result<Exit, Failure> {
         let (mut left, mut page_token) = (self.limit.unwrap_or(u64::MAX), String::new());
-        let mut list = printer.list()?;
+        let mut list = printer.list();
         while left > 0 {
             let request = pb::ListAccountsRequest {
                 ledger: server.ledger(),
@@ -108,7 +109,8 @@ impl ListAccounts {
                 page_token,
                 min_position: None,
             };
-            let page = server.query().list_accounts(request).await.map_err(|e| server.failure(e))?.into_inner();
+            let page =
+                server.query().list_accounts(request).await.map_err(|e| server.failure(e))?.into_inner();
             for account in page.accounts {
                 list.push(&Account::from(account))?;
                 left -= 1;
@@ -246,7 +248,8 @@ fn kind_name(kind: pb::AccountKind) -> &'static str {
 impl Account {
     fn facts(&self) -> Section {
         let text = |value: &Option<String>| value.clone().unwrap_or_default();
-        let attributes: Vec<String> = self.attributes.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let attributes: Vec<String> =
+            self.attributes.iter().map(|(name, value)| format!("{name}={value}")).collect();
         Section::facts(&[
             ("account", self.account.clone()),
             ("status", self.status.to_owned()),
@@ -267,15 +270,30 @@ impl Account {
 }
 
 fn section(title: String, columns: &'static [&'static str], rows: Vec<Vec<String>>) -> Vec<Section> {
-    if rows.is_empty() { Vec::new() } else { vec![Section::line(""), Section { title, columns, rows }] }
+    if rows.is_empty() { Vec::new() } else { vec![Section { title: format!("\n{title}"), columns, rows }] }
 }
 
 impl Shown for Account {
     const FIELDS: &'static [&'static str] = &[
-        "account", "handle", "status", "position", "digest", "tokens", "grants", "kind", "incarnation", "owner",
-        "namespace", "environment", "protected", "version", "created_at", "deleted_at",
+        "account",
+        "handle",
+        "status",
+        "position",
+        "digest",
+        "tokens",
+        "grants",
+        "kind",
+        "incarnation",
+        "owner",
+        "namespace",
+        "environment",
+        "protected",
+        "version",
+        "created_at",
+        "deleted_at",
     ];
-    const COLUMNS: &'static [&'static str] = &["account", "status", "handle", "active tokens", "grants", "owner"];
+    const COLUMNS: &'static [&'static str] =
+        &["account", "status", "handle", "active tokens", "grants", "owner"];
 
     fn row(&self) -> Vec<String> {
         let active = self.tokens.iter().filter(|token| token.is_active()).count();
@@ -296,7 +314,12 @@ impl Shown for Account {
             vec![grant.grant.clone(), text(&grant.access), text(&grant.resource), text(&grant.expires_at)]
         });
         let consumers = self.consumers.iter().map(|consumer| {
-            vec![consumer.consumer.clone(), text(&consumer.component), text(&consumer.location), text(&consumer.token)]
+            vec![
+                consumer.consumer.clone(),
+                text(&consumer.component),
+                text(&consumer.location),
+                text(&consumer.token),
+            ]
         });
         let mut page = vec![self.facts()];
         page.extend(section(counted(self.tokens.len() as u64, "token"), Token::COLUMNS, tokens));
@@ -305,7 +328,9 @@ impl Shown for Account {
         let columns = &["consumer", "component", "location", "token"];
         page.extend(section(counted(self.consumers.len() as u64, "consumer"), columns, consumers.collect()));
         if let Some(from) = self.incomplete_from {
-            page.push(Section::line(format!("incomplete: events from position {from} on are newer than the server")));
+            page.push(Section::line(format!(
+                "incomplete: events from position {from} on are newer than the server"
+            )));
         }
         page
     }
@@ -327,7 +352,9 @@ mod tests {
             status: pb::TokenStatus::Active.into(),
             digest,
             scopes: vec!["api".into()],
-            expiry: Some(pb::Expiry { expiry: Some(Expiry::At(Timestamp { seconds: 2_000_000_000, nanos: 0 })) }),
+            expiry: Some(pb::Expiry {
+                expiry: Some(Expiry::At(Timestamp { seconds: 2_000_000_000, nanos: 0 })),
+            }),
             family: "t-1".into(),
             issued_at: at(1_700_000_000),
             ..Default::default()
@@ -364,12 +391,35 @@ mod tests {
     fn the_json_of_an_account_keeps_its_promise() {
         check_json(
             &Account::from(account()),
-            &expect![[r#""#]],
+            &expect![[r#"
+            {"account":"bot-1","handle":"deploy","status":"live","position":17,"digest":"abababababababababababababababababababababababababababababababab","tokens":[{"token":"t-1","status":"revoked","digest":null,"expiry":"never","family":"t-1","scopes":[],"issued_at":null,"last_used_at":null,"revoked_at":"2023-11-14T22:13:20Z","revocation_reason":"superseded","leaked":false,"replaced_by":"t-2"},{"token":"t-2","status":"active","digest":"sha256:abababababababababababababababababababababababababababababababab","expiry":"2033-05-18T03:33:20Z","family":"t-1","scopes":["api"],"issued_at":"2023-11-14T22:13:20Z","last_used_at":null,"revoked_at":null,"revocation_reason":null,"leaked":false,"replaced_by":null}],"grants":[{"grant":"group/9","resource":null,"access":"maintainer","expires_at":null}],"kind":"bot","incarnation":1,"owner":"team-a","namespace":null,"environment":null,"protected":false,"attributes":{},"consumers":[],"version":4,"created_at":"2020-09-13T12:26:40Z","deleted_at":null}
+        "#]],
         );
     }
 
     #[test]
     fn people_see_tokens_and_grants_below_the_account() {
-        check_page(&Account::from(account()), &expect![[r#""#]]);
+        check_page(
+            &Account::from(account()),
+            &expect![[r#"
+            account   bot-1
+            status    live
+            handle    deploy
+            kind      bot
+            owner     team-a
+            created   2020-09-13T12:26:40Z
+            position  17
+            digest    abababababababababababababababababababababababababababababababab
+
+            2 tokens
+            TOKEN  STATUS   EXPIRY                SCOPES  REVOKED               REPLACED BY
+            t-1    revoked  never                         2023-11-14T22:13:20Z  t-2
+            t-2    active   2033-05-18T03:33:20Z  api
+
+            1 grant
+            GRANT    ACCESS      RESOURCE  EXPIRES
+            group/9  maintainer
+        "#]],
+        );
     }
 }

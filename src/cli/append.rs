@@ -59,8 +59,16 @@ struct Refused {
 }
 
 impl Shown for Answer {
-    const FIELDS: &'static [&'static str] =
-        &["event_id", "emitter", "position", "link", "recorded_at", "already_present", "refused", "violations"];
+    const FIELDS: &'static [&'static str] = &[
+        "event_id",
+        "emitter",
+        "position",
+        "link",
+        "recorded_at",
+        "already_present",
+        "refused",
+        "violations",
+    ];
     const COLUMNS: &'static [&'static str] = &["event", "position", "answer", "link"];
 
     fn row(&self) -> Vec<String> {
@@ -122,7 +130,7 @@ impl Append {
     pub async fn run(self, global: &Global, printer: &mut Printer) -> Result<Exit, Failure> {
         let server = Server::reach(global).await?;
         let mut lines = lines_of(&self.file)?;
-        let mut list = printer.list()?;
+        let mut list = printer.list();
         let (mut number, mut refused) = (0, 0);
         let batch_max = if self.atomic { ATOMIC_EVENTS_MAX + 1 } else { BATCH_EVENTS_MAX };
         loop {
@@ -130,7 +138,9 @@ impl Append {
             let stopped = gather(&mut lines, &mut batch, batch_max, self.atomic, &mut number).await;
             if self.atomic && (stopped.is_err() || batch.len() > ATOMIC_EVENTS_MAX) {
                 stopped?;
-                return Err(Failure::Usage(format!("all or nothing takes at most {ATOMIC_EVENTS_MAX} events")));
+                return Err(Failure::Usage(format!(
+                    "all or nothing takes at most {ATOMIC_EVENTS_MAX} events"
+                )));
             }
             refused += self.send(&server, batch, &mut list).await?;
             if stopped? {
@@ -151,7 +161,8 @@ impl Append {
         if events.is_empty() {
             return Ok(0);
         }
-        let proposal = |event: &pb::Event| pb::Proposal { event: Some(event.clone()), expected_version: None };
+        let proposal =
+            |event: &pb::Event| pb::Proposal { event: Some(event.clone()), expected_version: None };
         let request = pb::AppendBatchRequest {
             ledger: server.ledger(),
             proposals: events.iter().map(proposal).collect(),
@@ -276,8 +287,15 @@ mod tests {
         let accepted = pb::Accepted { receipt: Some(receipt), ..Default::default() };
         check_json(
             &Answer::new(&event, Some(pb::append_result::Result::Accepted(accepted))),
-            &expect![[r#""#]],
+            &expect![[r#"
+                {"event_id":"e","emitter":"worker","position":4,"link":"0909090909090909090909090909090909090909090909090909090909090909","recorded_at":null,"already_present":false,"refused":null,"violations":[]}
+            "#]],
         );
-        check_json(&Answer::new(&event, None), &expect![[r#""#]]);
+        check_json(
+            &Answer::new(&event, None),
+            &expect![[r#"
+            {"event_id":"e","emitter":"worker","position":null,"link":null,"recorded_at":null,"already_present":false,"refused":{"reason":"unanswered","message":"the server did not answer; send it again"},"violations":[]}
+        "#]],
+        );
     }
 }

@@ -58,7 +58,8 @@ impl Filter {
 
     /// The flags that say the same.
     fn flags(&self) -> String {
-        let named = |name: &str, value: Option<String>| value.map(|value| format!(" --{name} {}", quoted(&value)));
+        let named =
+            |name: &str, value: Option<String>| value.map(|value| format!(" --{name} {}", quoted(&value)));
         let times = [("from", self.from), ("to", self.to)];
         [named("run", self.run.clone()), named("actor", self.actor.clone())]
             .into_iter()
@@ -102,7 +103,7 @@ impl Deletions {
         let server = Server::reach(global).await?;
         let mut search = Search::new(&server, &find.filter);
         let (mut hit, mut gone) = (0, 0);
-        let mut list = printer.list()?;
+        let mut list = printer.list();
         while let Some(page) = search.next_page().await? {
             for deletion in page.into_iter().map(Deletion::from) {
                 hit += u64::from(deletion.active_tokens > 0);
@@ -110,9 +111,8 @@ impl Deletions {
                 list.push(&deletion)?;
             }
         }
-        let count = list.end(|count| {
-            format!("{}, {hit} of accounts with active tokens", counted(count, "deletion"))
-        })?;
+        let count = list
+            .end(|count| format!("{}, {hit} of accounts with active tokens", counted(count, "deletion")))?;
         if gone > 0 {
             let flags = if find.filter.is_empty() { " ACCOUNT...".to_owned() } else { find.filter.flags() };
             printer.hint(&format!("next: tokenledger restore plan{flags}{}", same_place(global)));
@@ -155,7 +155,8 @@ impl<'a> Search<'a> {
         let asked = self.server.query().find_deletions(request.clone()).await;
         let page = asked.map_err(|e| self.server.failure(e))?.into_inner();
         let more = !page.next_page_token.is_empty();
-        self.request = more.then_some(pb::FindDeletionsRequest { page_token: page.next_page_token, ..request });
+        self.request =
+            more.then_some(pb::FindDeletionsRequest { page_token: page.next_page_token, ..request });
         Ok(Some(page.deletions))
     }
 }
@@ -219,8 +220,21 @@ fn actor_kind_name(kind: pb::ActorKind) -> &'static str {
 
 impl Shown for Deletion {
     const FIELDS: &'static [&'static str] = &[
-        "account", "position", "actor", "active_tokens", "tokens", "actor_kind", "handle", "occurred_at", "run",
-        "reason", "namespace", "owner", "grants", "digest_before", "status_now",
+        "account",
+        "position",
+        "actor",
+        "active_tokens",
+        "tokens",
+        "actor_kind",
+        "handle",
+        "occurred_at",
+        "run",
+        "reason",
+        "namespace",
+        "owner",
+        "grants",
+        "digest_before",
+        "status_now",
     ];
     const COLUMNS: &'static [&'static str] =
         &["account", "active tokens", "now", "namespace", "owner", "deleted", "actor"];
@@ -264,12 +278,23 @@ mod tests {
 
     #[test]
     fn the_json_of_a_deletion_keeps_its_promise() {
-        check_json(&Deletion::from(deletion()), &expect![[r#""#]]);
+        check_json(
+            &Deletion::from(deletion()),
+            &expect![[r#"
+            {"account":"bot-17","position":1204,"actor":"cleanup","active_tokens":1,"tokens":["t-2"],"actor_kind":"automation","handle":"deploy","occurred_at":"2024-09-11T00:00:00Z","run":"cleanup/7","request":null,"reason":null,"correlation_id":null,"namespace":"acme","owner":"team-a","grants":["group/9"],"digest_before":"0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f","status_now":"deleted"}
+        "#]],
+        );
     }
 
     #[test]
     fn a_row_begins_with_who_is_hit() {
-        check_page(&Deletion::from(deletion()), &expect![[r#""#]]);
+        check_page(
+            &Deletion::from(deletion()),
+            &expect![[r#"
+            ACCOUNT  ACTIVE TOKENS  NOW      NAMESPACE  OWNER   DELETED               ACTOR
+            bot-17   1              deleted  acme       team-a  2024-09-11T00:00:00Z  cleanup
+        "#]],
+        );
     }
 
     #[test]

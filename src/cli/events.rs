@@ -144,7 +144,7 @@ pub async fn list(
     listing: Listing,
 ) -> Result<u64, Failure> {
     let (mut left, mut page_token) = (listing.limit.unwrap_or(u64::MAX), listing.page_token);
-    let mut list = printer.list()?;
+    let mut list = printer.list();
     while left > 0 {
         let request = pb::ListEventsRequest {
             ledger: server.ledger(),
@@ -197,7 +197,7 @@ impl Tail {
         let request = pb::TailEventsRequest { ledger: server.ledger(), from_position, stop_at_end: false };
         let answer = server.query().tail_events(request).await.map_err(|e| server.failure(e))?;
         let mut events = answer.into_inner();
-        let mut list = printer.list()?;
+        let mut list = printer.list();
         let interrupted = tokio::signal::ctrl_c();
         tokio::pin!(interrupted);
         loop {
@@ -268,8 +268,19 @@ impl Serialize for Happened {
 
 impl Shown for Happened {
     const FIELDS: &'static [&'static str] = &[
-        "position", "event_id", "kind", "account", "actor", "actor_kind", "occurred_at", "recorded_at", "emitter",
-        "link", "cause", "data", "annotations",
+        "position",
+        "event_id",
+        "kind",
+        "account",
+        "actor",
+        "actor_kind",
+        "occurred_at",
+        "recorded_at",
+        "emitter",
+        "link",
+        "cause",
+        "data",
+        "annotations",
     ];
     const COLUMNS: &'static [&'static str] = &["position", "occurred", "event", "account", "what", "actor"];
 
@@ -368,17 +379,27 @@ mod tests {
 
     #[test]
     fn the_json_of_an_event_keeps_its_promise() {
-        check_json(&Happened::read(&rotated()).unwrap(), &expect![[r#""#]]);
+        check_json(
+            &Happened::read(&rotated()).unwrap(),
+            &expect![[r#"
+            {"position":7,"event_id":"3b241101-e2bb-4255-8caf-4136c566a962","kind":"TokenRotated","account":"bot-1","actor":"rotation-worker","actor_kind":"automation","occurred_at":"2024-08-30T06:40:00.005Z","recorded_at":"2024-08-30T06:40:01Z","emitter":"token-service","link":"cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd","cause":{"run":"rotate/7"},"data":{"new_token":{"expiry":"never","token":"t-2"},"old_token":"t-1"}}
+        "#]],
+        );
     }
 
     #[test]
     fn a_row_says_what_happened_to_whom_by_whom() {
         let shown = printed(Format::Table, |printer| {
-            let mut list = printer.list().unwrap();
+            let mut list = printer.list();
             list.push(&Happened::read(&rotated()).unwrap()).unwrap();
             list.end(|count| counted(count, "event")).unwrap();
         });
-        expect![[r#""#]].assert_eq(&shown);
+        expect![[r#"
+            POSITION  OCCURRED              EVENT         ACCOUNT  WHAT        ACTOR
+            7         2024-08-30T06:40:00Z  TokenRotated  bot-1    t-1 -> t-2  rotation-worker
+            1 event
+        "#]]
+        .assert_eq(&shown);
     }
 
     #[test]

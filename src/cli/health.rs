@@ -15,11 +15,8 @@ use super::exit::{Exit, Failure};
 use super::print::{Printer, Shown};
 
 /// The services whose health is told apart; the empty name stands for the server as a whole.
-const SERVICES: &[(&str, &str)] = &[
-    ("", "server"),
-    ("tokenledger.v1.AppendService", "append"),
-    ("tokenledger.v1.QueryService", "query"),
-];
+const SERVICES: &[(&str, &str)] =
+    &[("", "server"), ("tokenledger.v1.AppendService", "append"), ("tokenledger.v1.QueryService", "query")];
 
 /// Asks the server whether it serves; exit code 0: it does
 #[derive(Debug, Args)]
@@ -53,7 +50,7 @@ impl Health {
     pub async fn run(&self, global: &Global, printer: &mut Printer) -> Result<Exit, Failure> {
         let slow = |_| Failure::Failed(format!("the server at {} did not answer in time", global.server));
         let health = tokio::time::timeout(self.timeout, ask(global)).await.map_err(slow)??;
-        let mut list = printer.list()?;
+        let mut list = printer.list();
         for service in &health {
             list.push(service)?;
         }

@@ -6,20 +6,23 @@ pub mod moment;
 pub mod print;
 pub mod settings;
 
-mod account;
-mod append;
-mod bench;
-mod completions;
-mod deletions;
-mod dev;
-mod events;
-mod export;
-mod health;
-mod ledgers;
-mod rebuild;
-mod restore;
-mod serve;
-mod token;
+pub mod account;
+pub mod append;
+pub mod bench;
+pub mod completions;
+pub mod deletions;
+pub mod dev;
+pub mod events;
+pub mod export;
+pub mod health;
+pub mod import;
+pub mod ledgers;
+pub mod log;
+pub mod rebuild;
+pub mod restore;
+pub mod serve;
+pub mod token;
+pub mod verify;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -71,6 +74,7 @@ pub struct Global {
 enum Command {
     Dev(dev::Dev),
     Serve(serve::Serve),
+    Import(import::Import),
     Append(append::Append),
     Export(export::Export),
     Events(events::Events),
@@ -78,7 +82,9 @@ enum Command {
     Token(token::Tokens),
     Deletions(deletions::Deletions),
     Restore(restore::Restore),
+    Verify(verify::Verify),
     Ledgers(ledgers::Ledgers),
+    Log(log::Log),
     Rebuild(rebuild::Rebuild),
     Bench(bench::Bench),
     Health(health::Health),
@@ -133,6 +139,7 @@ pub async fn run(cli: Cli, arguments: &[OsString], printer: &mut Printer) -> Res
     match command {
         Command::Dev(dev) => Box::pin(dev.run(&global, printer)).await,
         Command::Serve(serve) => serve.run().await,
+        Command::Import(import) => import.run(&global, printer).await,
         Command::Append(append) => append.run(&global, printer).await,
         Command::Export(export) => export.run(&global).await,
         Command::Events(events) => events.run(&global, printer).await,
@@ -140,9 +147,11 @@ pub async fn run(cli: Cli, arguments: &[OsString], printer: &mut Printer) -> Res
         Command::Token(token) => token.run(&global, printer).await,
         Command::Deletions(deletions) => deletions.run(&global, printer).await,
         Command::Restore(restore) => restore.run(&global, printer).await,
+        Command::Verify(verify) => verify.run(printer),
         Command::Ledgers(ledgers) => ledgers.run(&global, printer).await,
+        Command::Log(log) => log.run(&global, printer),
         Command::Rebuild(rebuild) => rebuild.run(&global, printer).await,
-        Command::Bench(bench) => bench.run(&global, printer).await,
+        Command::Bench(bench) => bench.run(&global, arguments, printer).await,
         Command::Health(health) => health.run(&global, printer).await,
         Command::Config(config) => config.run(arguments, printer),
         Command::Completions(completions) => completions.run(printer),

@@ -118,7 +118,7 @@ impl Printer {
         match self.format {
             Format::Table => self.sections(&thing.page())?,
             Format::Csv => {
-                let mut list = self.list::<T>()?;
+                let mut list = self.list::<T>();
                 list.push(thing)?;
                 list.end(|_| String::new())?;
             }
@@ -127,17 +127,10 @@ impl Printer {
         self.flush()
     }
 
-    /// Begins a list.
-    ///
-    /// # Errors
-    /// Where it cannot be written.
-    pub fn list<T: Shown>(&mut self) -> Result<List<'_, T>, Failure> {
-        match self.format {
-            Format::Json => self.out.write_all(b"[")?,
-            Format::Csv => self.record(T::FIELDS.iter().map(|field| (*field).to_owned()).collect())?,
-            Format::Table | Format::Ndjson => {}
-        }
-        Ok(List { printer: self, rows: Vec::new(), count: 0, things: PhantomData })
+    /// Begins a list. Nothing is printed before its first thing or its end, so that a question that fails prints
+    /// nothing.
+    pub fn list<T: Shown>(&mut self) -> List<'_, T> {
+        List { printer: self, rows: Vec::new(), begun: false, count: 0, things: PhantomData }
     }
 
     /// Tells a person something on standard error, such as the next step; says nothing to a program.
@@ -188,8 +181,16 @@ impl Printer {
             }
             if !section.rows.is_empty() {
                 let table = self.table(section.columns, &section.rows);
-                writeln!(self.out, "{table}")?;
+                self.lines(&table)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Without the blanks that fill up the last column.
+    fn lines(&mut self, table: &Table) -> Result<(), Failure> {
+        for line in table.lines() {
+            writeln!(self.out, "{}", line.trim_end())?;
         }
         Ok(())
     }
@@ -230,6 +231,7 @@ fn tinted(text: &str) -> Cell {
 pub struct List<'a, T> {
     printer: &'a mut Printer,
     rows: Vec<Vec<String>>,
+    begun: bool,
     count: u64,
     things: PhantomData<fn(&T)>,
 }
@@ -240,6 +242,7 @@ impl<T: Shown> List<'_, T> {
     /// # Errors
     /// Where it cannot be written.
     pub fn push(&mut self, thing: &T) -> Result<(), Failure> {
+        self.begin()?;
         self.count += 1;
         match self.printer.format {
             Format::Table => self.rows.push(thing.row()),
@@ -253,6 +256,20 @@ impl<T: Shown> List<'_, T> {
         Ok(())
     }
 
+    fn begin(&mut self) -> Result<(), Failure> {
+        if std::mem::replace(&mut self.begun, true) {
+            return Ok(());
+        }
+        match self.printer.format {
+            Format::Json => self.printer.out.write_all(b"[")?,
+            Format::Csv => {
+                self.printer.record(T::FIELDS.iter().map(|field| (*field).to_owned()).collect())?
+            }
+            Format::Table | Format::Ndjson => {}
+        }
+        Ok(())
+    }
+
     /// Shows what was printed so far, for lists that grow while somebody waits.
     ///
     /// # Errors
@@ -261,7 +278,7 @@ impl<T: Shown> List<'_, T> {
         if !self.rows.is_empty() {
             let rows = std::mem::take(&mut self.rows);
             let table = self.printer.table(&[], &rows);
-            writeln!(self.printer.out, "{table}")?;
+            self.printer.lines(&table)?;
         }
         self.printer.flush()
     }
@@ -270,14 +287,15 @@ impl<T: Shown> List<'_, T> {
     ///
     /// # Errors
     /// Where it cannot be written.
-    pub fn end(self, count: impl Fn(u64) -> String) -> Result<u64, Failure> {
+    pub fn end(mut self, count: impl Fn(u64) -> String) -> Result<u64, Failure> {
+        self.begin()?;
         let Self { printer, rows, count: things, .. } = self;
         match printer.format {
             Format::Json => printer.out.write_all(if things == 0 { b"]\n" } else { b"\n]\n" })?,
             Format::Table => {
                 if !rows.is_empty() {
                     let table = printer.table(T::COLUMNS, &rows);
-                    writeln!(printer.out, "{table}")?;
+                    printer.lines(&table)?;
                 }
                 let told = count(things);
                 if !told.is_empty() {
@@ -335,8 +353,7 @@ pub(crate) mod tests {
         let paper = Paper::default();
         print(&mut Printer::to(format, Box::new(paper.clone())));
         let bytes = paper.0.lock().unwrap().clone();
-        let text = String::from_utf8(bytes).unwrap();
-        text.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+        String::from_utf8(bytes).unwrap()
     }
 
     /// A thing alone, as JSON.
@@ -369,7 +386,7 @@ pub(crate) mod tests {
         let wren = Bird { name: "wren", eggs: 7, nest: None, songs: vec!["a", "b"] };
         let tit = Bird { name: "great, tit", eggs: 12, nest: Some("box"), songs: vec![] };
         printed(format, |printer| {
-            let mut list = printer.list().unwrap();
+            let mut list = printer.list();
             [&wren, &tit].into_iter().take(count).for_each(|bird| list.push(bird).unwrap());
             list.end(|n| counted(n, "bird")).unwrap();
         })
@@ -397,6 +414,13 @@ pub(crate) mod tests {
         assert_eq!(birds(Format::Ndjson, 0), "");
         assert_eq!(birds(Format::Csv, 0), "name,eggs,nest,songs\n");
         assert_eq!(birds(Format::Table, 0), "0 birds\n");
+    }
+
+    #[test]
+    fn a_list_that_fails_before_its_first_thing_prints_nothing() {
+        for format in [Format::Json, Format::Ndjson, Format::Csv, Format::Table] {
+            assert_eq!(printed(format, |printer| drop(printer.list::<Bird>())), "");
+        }
     }
 
     #[test]

@@ -68,7 +68,7 @@ impl Tokens {
         if tokens.is_empty() {
             return Err(Failure::NotFound("the ledger knows no such token".to_owned()));
         }
-        let mut list = printer.list()?;
+        let mut list = printer.list();
         for token in tokens {
             list.push(&OwnedToken::from(token))?;
         }
@@ -229,7 +229,8 @@ impl From<pb::OwnedToken> for OwnedToken {
 impl Shown for OwnedToken {
     const FIELDS: &'static [&'static str] =
         &["account", "handle", "account_status", "usable", "token", "status", "digest", "expiry"];
-    const COLUMNS: &'static [&'static str] = &["token", "usable", "status", "expiry", "account", "account is"];
+    const COLUMNS: &'static [&'static str] =
+        &["token", "usable", "status", "expiry", "account", "account is"];
     fn row(&self) -> Vec<String> {
         vec![
             self.token.token.clone(),

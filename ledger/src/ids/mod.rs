@@ -1,7 +1,7 @@
 //! The index of event ids: which positions may hold the event with this key, for ever.
 //!
 //! The newest ids are in memory; the rest stand in immutable sorted runs (`ids/FIRST-LAST.run`, drawn in
-//! `docs/ids-format.md`), which follow one another from position 0 without gaps. A run is asked through its filter,
+//! `docs/format.md`), which follow one another from position 0 without gaps. A run is asked through its filter,
 //! which is in memory and answers "certainly not" or names the very records to read: a new id costs a look at a
 //! handful of filters and hardly ever touches the disk.
 //!
@@ -129,7 +129,7 @@ impl IdIndex {
     /// As the disk says, where it cannot list, open or remove. Bytes that cannot be read are doubtful, no error.
     pub fn open(disk: Arc<dyn Disk>, dir: &Path, options: IdOptions) -> io::Result<Self> {
         let shelf = Arc::new(Shelf::new(disk, dir, options.uid));
-        shelf.prepare()?;
+        shelf.tidy()?;
         let runs: Vec<_> = shelf.take_stock()?.into_iter().map(Arc::new).collect();
         let covered = runs.last().map_or(Position(0), |run| run.span().last.next());
         let options = IdOptions {

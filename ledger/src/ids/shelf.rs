@@ -98,9 +98,8 @@ impl Shelf {
         self.dir.join(format!("{span}.{number}{TEMPORARY_SUFFIX}"))
     }
 
-    /// Makes the directory and removes what unfinished work left in it.
-    pub(super) fn prepare(&self) -> io::Result<()> {
-        self.disk.make_dir(&self.dir)?;
+    /// Removes what unfinished work left. The directory itself is made with the first run.
+    pub(super) fn tidy(&self) -> io::Result<()> {
         self.remove_all(|name| name.ends_with(TEMPORARY_SUFFIX))
     }
 

@@ -43,6 +43,7 @@ impl fmt::Debug for RunWriter {
 
 impl RunWriter {
     pub(super) fn start(shelf: &Arc<Shelf>, span: Span) -> io::Result<Self> {
+        shelf.disk.make_dir(&shelf.dir)?;
         let temporary = shelf.temporary_path(span);
         let file = shelf.disk.open(&temporary, Open::New)?;
         Ok(Self {

@@ -1,0 +1,245 @@
+//! `verify`: the offline judge. It asks no server, and may run beside one.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use indicatif::ProgressBar;
+use ledger::disk::RealDisk;
+use ledger::verify::{LedgerReport, Progress, Report, verify};
+use serde::Serialize;
+
+use super::exit::{Exit, Failure, say};
+use super::print::{Printer, Section, Shown, counted};
+use super::rebuild::bar;
+
+/// Says whether every byte of every log is what was written; exit code 3: it is not
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// The server's data directory, or a copy of it
+    dir: PathBuf,
+}
+
+impl Verify {
+    /// Carries it out.
+    ///
+    /// # Errors
+    /// Where the directory cannot be read.
+    pub fn run(&self, printer: &mut Printer) -> Result<Exit, Failure> {
+        std::fs::read_dir(&self.dir).map_err(|e| Failure::at(&self.dir, &e))?;
+        let bar = Bar(bar("bytes"));
+        let report = verify(&RealDisk, &self.dir, &bar).map_err(|e| Failure::at(&self.dir, &e))?;
+        bar.0.finish_and_clear();
+        for stranger in &report.strangers {
+            say(&format!("tokenledger: {stranger} in the data directory is none of the product's"));
+        }
+        let ok = report.ok();
+        printer.one(&Verdict::from(report))?;
+        Ok(if ok { Exit::Done } else { Exit::Unverified })
+    }
+}
+
+struct Bar(ProgressBar);
+
+impl Progress for Bar {
+    fn bytes(&self, done: u64, total: u64) {
+        self.0.set_length(total);
+        self.0.set_position(done);
+    }
+}
+
+/// The judgement, as it is printed.
+#[derive(Debug, Serialize)]
+struct Verdict {
+    ok: bool,
+    ledgers: Vec<LedgerVerdict>,
+}
+
+#[derive(Debug, Serialize)]
+struct LedgerVerdict {
+    ledger: String,
+    entries: u64,
+    head: String,
+    torn_bytes: u64,
+    damage: Vec<Damage>,
+    damage_unlisted: u64,
+    uid: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Damage {
+    position: u64,
+    file: String,
+    offset: u64,
+    reason: String,
+}
+
+impl From<Report> for Verdict {
+    fn from(report: Report) -> Self {
+        Self { ok: report.ok(), ledgers: report.ledgers.into_iter().map(LedgerVerdict::from).collect() }
+    }
+}
+
+impl From<LedgerReport> for LedgerVerdict {
+    fn from(report: LedgerReport) -> Self {
+        let damage = report.damage.into_iter().map(|damage| Damage {
+            position: damage.position.0,
+            file: damage.file,
+            offset: damage.offset,
+            reason: damage.reason,
+        });
+        Self {
+            ledger: report.ledger,
+            entries: report.entries.0,
+            head: report.head.to_string(),
+            torn_bytes: report.torn_bytes,
+            damage: damage.collect(),
+            damage_unlisted: report.damage_unlisted,
+            uid: report.uid.map(|uid| uid.to_string()),
+        }
+    }
+}
+
+impl LedgerVerdict {
+    fn damages(&self) -> u64 {
+        self.damage.len() as u64 + self.damage_unlisted
+    }
+
+    fn row(&self) -> Vec<String> {
+        let verdict = if self.damages() == 0 { "ok" } else { "damaged" };
+        vec![
+            self.ledger.clone(),
+            verdict.to_owned(),
+            self.entries.to_string(),
+            self.torn_bytes.to_string(),
+            self.damages().to_string(),
+            self.head.clone(),
+        ]
+    }
+}
+
+/// How many damages of a ledger people are shown; the other forms hold all.
+const DAMAGES_SHOWN_MAX: usize = 20;
+
+impl Shown for Verdict {
+    const FIELDS: &'static [&'static str] = &["ok", "ledgers"];
+    const COLUMNS: &'static [&'static str] = &["ok", "ledgers"];
+
+    fn row(&self) -> Vec<String> {
+        vec![self.ok.to_string(), self.ledgers.len().to_string()]
+    }
+
+    fn page(&self) -> Vec<Section> {
+        let columns = &["ledger", "verdict", "entries", "torn bytes", "damages", "head"];
+        let rows = self.ledgers.iter().map(LedgerVerdict::row).collect();
+        let mut page = vec![Section { title: String::new(), columns, rows }];
+        for ledger in self.ledgers.iter().filter(|ledger| !ledger.damage.is_empty()) {
+            let row = |d: &Damage| {
+                vec![d.position.to_string(), d.file.clone(), d.offset.to_string(), d.reason.clone()]
+            };
+            let more = match ledger.damages() {
+                n if n > DAMAGES_SHOWN_MAX as u64 => {
+                    format!(" (the first {DAMAGES_SHOWN_MAX} of {n}; -o json lists more)")
+                }
+                _ => String::new(),
+            };
+            let title = format!("\ndamage of {}{more}:", ledger.ledger);
+            let columns = &["position", "file", "offset", "reason"];
+            page.push(Section {
+                title,
+                columns,
+                rows: ledger.damage.iter().take(DAMAGES_SHOWN_MAX).map(row).collect(),
+            });
+        }
+        let damages = self.ledgers.iter().map(LedgerVerdict::damages).sum();
+        let verdict = if self.ok { "every byte is what was written" } else { "NOT what was written" };
+        page.push(Section::line(format!(
+            "{}, {}: {verdict}",
+            counted(self.ledgers.len() as u64, "ledger"),
+            counted(damages, "damage")
+        )));
+        page
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::print::Format;
+    use crate::cli::print::tests::{check_json, check_page, printed};
+    use expect_test::expect;
+    use ledger::types::{LedgerUid, Link, Position};
+
+    fn report() -> Report {
+        let damage = ledger::log::Damage {
+            position: Position(4),
+            file: "log/00000000000000000000.seg".into(),
+            offset: 1_234,
+            reason: "the entry's CRC does not hold".into(),
+        };
+        let ledger = LedgerReport {
+            ledger: "default".into(),
+            uid: Some(LedgerUid([1; 16])),
+            entries: Position(12),
+            head: Link([0xAB; 32]),
+            torn_bytes: 0,
+            torn_from: None,
+            published: None,
+            damage: vec![damage],
+            damage_unlisted: 0,
+        };
+        Report { ledgers: vec![ledger], strangers: Vec::new() }
+    }
+
+    #[test]
+    fn the_json_of_a_verdict_keeps_its_promise() {
+        check_json(
+            &Verdict::from(report()),
+            &expect![[r#"
+            {"ok":false,"ledgers":[{"ledger":"default","entries":12,"head":"abababababababababababababababababababababababababababababababab","torn_bytes":0,"damage":[{"position":4,"file":"log/00000000000000000000.seg","offset":1234,"reason":"the entry's CRC does not hold"}],"damage_unlisted":0,"uid":"01010101-0101-0101-0101-010101010101"}]}
+        "#]],
+        );
+    }
+
+    #[test]
+    fn people_see_each_damage_with_its_place() {
+        check_page(
+            &Verdict::from(report()),
+            &expect![[r#"
+            LEDGER   VERDICT  ENTRIES  TORN BYTES  DAMAGES  HEAD
+            default  damaged  12       0           1        abababababababababababababababababababababababababababababababab
+
+            damage of default:
+            POSITION  FILE                          OFFSET  REASON
+            4         log/00000000000000000000.seg  1234    the entry's CRC does not hold
+            1 ledger, 1 damage: NOT what was written
+        "#]],
+        );
+    }
+
+    #[test]
+    fn people_are_not_drowned_in_damage_but_programs_get_all_of_it() {
+        let mut many = report();
+        let one = many.ledgers[0].damage[0].clone();
+        many.ledgers[0].damage = vec![one; 50];
+        let verdict = Verdict::from(many);
+        let page = printed(Format::Table, |printer| printer.one(&verdict).unwrap());
+        assert_eq!(page.matches("1234").count(), DAMAGES_SHOWN_MAX);
+        assert!(page.contains("the first 20 of 50") && page.contains("50 damages"), "{page}");
+        let json = printed(Format::Json, |printer| printer.one(&verdict).unwrap());
+        assert_eq!(json.matches("1234").count(), 50);
+    }
+
+    fn run(dir: &std::path::Path) -> Result<Exit, Failure> {
+        let mut printer = Printer::to(Format::Json, Box::new(std::io::sink()));
+        Verify { dir: dir.to_owned() }.run(&mut printer)
+    }
+
+    #[test]
+    fn a_directory_that_is_not_there_is_a_failure_and_damage_has_an_exit_code_of_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(run(dir.path()), Ok(Exit::Done));
+        assert!(matches!(run(&dir.path().join("nowhere")), Err(Failure::Failed(_))));
+        std::fs::create_dir_all(dir.path().join("ledgers/NOT-A-NAME")).unwrap();
+        assert_eq!(run(dir.path()), Ok(Exit::Unverified));
+    }
+}
