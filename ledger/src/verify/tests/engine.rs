@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::Alone;
 use super::logs::{DIR, Dice, each_crash, groups, last_segment, options, tamper, written};
 use crate::disk::testing::MemoryDisk;
-use crate::log::{Damage, LogStore, ReadError, Repair, SegmentLog};
+use crate::log::{Damage, FRAME_BYTES, LogStore, ReadError, Repair, SegmentLog};
 use crate::types::Position;
 use crate::verify::{LedgerReport, verify};
 
@@ -128,6 +128,16 @@ fn a_flipped_bit_is_found_wherever_the_engine_finds_it() {
         }
     }
     assert!(agreed(&disk, "nothing flipped").ok());
+}
+
+#[test]
+fn a_group_takes_the_bytes_that_it_is_measured_by() {
+    let group = &groups()[..1];
+    let disk = MemoryDisk::new();
+    written(disk.clone(), group);
+    let bytes = disk.bytes(&last_segment(&disk)).unwrap();
+    let end = 512 + group[0].iter().map(|record| record.entry.len() + FRAME_BYTES).sum::<usize>();
+    assert_eq!(bytes.iter().rposition(|b| *b != 0), Some(end - 1));
 }
 
 #[test]
