@@ -1,5 +1,14 @@
 //! The promises of tokenledger, one module a theme. Everything here goes over gRPC to a real server, or to its files.
 
+#![allow(
+    unreachable_pub,
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test says what it wants by failing, and is nobody's library"
+)]
+
 mod binary_harness;
 mod harness;
 
