@@ -15,6 +15,7 @@ use ledger::log::SegmentOptions;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::service::interceptor::InterceptedService;
 use tonic_health::server::HealthReporter;
@@ -33,6 +34,8 @@ use crate::wire::pb::restore_service_server::RestoreServiceServer;
 
 /// How long a shutdown waits for what is under way.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
+/// How much of that is kept for the ledgers.
+const DRAIN_LEDGERS: Duration = Duration::from_secs(3);
 /// How often health is looked at.
 const HEALTH_EVERY: Duration = Duration::from_millis(500);
 /// How long a call may take until it begins to answer.
@@ -92,6 +95,8 @@ impl Running {
     /// Stops taking calls, waits for those under way, at most 10 seconds, and lets the ledgers finish. Returns whether
     /// all was done in time.
     pub async fn stop(self) -> bool {
+        let deadline = Instant::now() + DRAIN_MAX;
+        self.ledgers.stop();
         self.stop.send_replace(true);
         let aborts: Vec<_> = self.tasks.iter().map(JoinHandle::abort_handle).collect();
         let ledgers = self.ledgers;
@@ -101,9 +106,9 @@ impl Running {
             }
         };
         // One silent connection would keep a graceful stop waiting for ever.
-        let graceful = tokio::time::timeout(DRAIN_MAX, finish).await.is_ok();
+        let graceful = tokio::time::timeout_at(deadline - DRAIN_LEDGERS, finish).await.is_ok();
         aborts.iter().for_each(tokio::task::AbortHandle::abort);
-        let drained = tokio::time::timeout(DRAIN_MAX, ledgers.drain()).await.is_ok();
+        let drained = tokio::time::timeout_at(deadline, ledgers.drain()).await.is_ok();
         graceful && drained
     }
 }

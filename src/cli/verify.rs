@@ -117,6 +117,9 @@ impl LedgerVerdict {
     }
 }
 
+/// How many damages of a ledger people are shown; the other forms hold all.
+const DAMAGES_SHOWN_MAX: usize = 20;
+
 impl Shown for Verdict {
     const FIELDS: &'static [&'static str] = &["ok", "ledgers"];
     const COLUMNS: &'static [&'static str] = &["ok", "ledgers"];
@@ -133,9 +136,19 @@ impl Shown for Verdict {
             let row = |d: &Damage| {
                 vec![d.position.to_string(), d.file.clone(), d.offset.to_string(), d.reason.clone()]
             };
-            let title = format!("\ndamage of {}:", ledger.ledger);
+            let more = match ledger.damages() {
+                n if n > DAMAGES_SHOWN_MAX as u64 => {
+                    format!(" (the first {DAMAGES_SHOWN_MAX} of {n}; -o json lists more)")
+                }
+                _ => String::new(),
+            };
+            let title = format!("\ndamage of {}{more}:", ledger.ledger);
             let columns = &["position", "file", "offset", "reason"];
-            page.push(Section { title, columns, rows: ledger.damage.iter().map(row).collect() });
+            page.push(Section {
+                title,
+                columns,
+                rows: ledger.damage.iter().take(DAMAGES_SHOWN_MAX).map(row).collect(),
+            });
         }
         let damages = self.ledgers.iter().map(LedgerVerdict::damages).sum();
         let verdict = if self.ok { "every byte is what was written" } else { "NOT what was written" };
@@ -151,7 +164,8 @@ impl Shown for Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::print::tests::{check_json, check_page};
+    use crate::cli::print::Format;
+    use crate::cli::print::tests::{check_json, check_page, printed};
     use expect_test::expect;
     use ledger::types::{LedgerUid, Link, Position};
 
@@ -202,8 +216,21 @@ mod tests {
         );
     }
 
+    #[test]
+    fn people_are_not_drowned_in_damage_but_programs_get_all_of_it() {
+        let mut many = report();
+        let one = many.ledgers[0].damage[0].clone();
+        many.ledgers[0].damage = vec![one; 50];
+        let verdict = Verdict::from(many);
+        let page = printed(Format::Table, |printer| printer.one(&verdict).unwrap());
+        assert_eq!(page.matches("1234").count(), DAMAGES_SHOWN_MAX);
+        assert!(page.contains("the first 20 of 50") && page.contains("50 damages"), "{page}");
+        let json = printed(Format::Json, |printer| printer.one(&verdict).unwrap());
+        assert_eq!(json.matches("1234").count(), 50);
+    }
+
     fn run(dir: &std::path::Path) -> Result<Exit, Failure> {
-        let mut printer = Printer::to(crate::cli::print::Format::Json, Box::new(std::io::sink()));
+        let mut printer = Printer::to(Format::Json, Box::new(std::io::sink()));
         Verify { dir: dir.to_owned() }.run(&mut printer)
     }
 

@@ -142,9 +142,17 @@ impl QueryService for Query {
         let request = request.into_inner();
         let ledger = existing(&self.ledgers, &request.ledger)?;
         let (sender, receiver) = mpsc::channel(TAIL_MESSAGES);
-        let reader = ledger.reader;
+        let (reader, mut stopping) = (ledger.reader, self.ledgers.stopping());
         tokio::spawn(async move {
-            tail(&reader, Position(request.from_position), request.stop_at_end, &sender).await;
+            let from = Position(request.from_position);
+            tokio::select! {
+                () = tail(&reader, from, request.stop_at_end, &sender) => {}
+                _ = stopping.wait_for(|stopping| *stopping) => {
+                    let message = "the server is shutting down; go on from the next position";
+                    // A reader that is too slow to take this sees the connection end.
+                    let _ = sender.try_send(Err(status(Code::Unavailable, "shutting_down", message)));
+                }
+            }
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
     }
@@ -336,7 +344,6 @@ async fn tail(reader: &Reader, from: Position, stop_at_end: bool, out: &mpsc::Se
         }
         tokio::select! {
             changed = tail.changed() => if changed.is_err() {
-                let _ = out.send(Err(status(Code::Unavailable, "shutting_down", "the server is shutting down; go on elsewhere from the next position"))).await;
                 return;
             },
             () = out.closed() => return,
@@ -355,5 +362,9 @@ async fn read(reader: &Reader, from: Position, to: Position) -> Result<Vec<pb::L
         });
         entries.collect::<Result<Vec<_>, AskError>>()
     });
-    Ok(read.await.map_err(|_| AskError::Closing)??)
+    let events = read.await.map_err(|_| AskError::Closing)??;
+    if events.is_empty() {
+        return Err(AskError::NotFound(format!("position {from} can't be read")).into());
+    }
+    Ok(events)
 }

@@ -190,7 +190,12 @@ impl Reader {
     async fn moment(&self, min_position: Option<Position>) -> Result<(Moment, u64), AskError> {
         let wanted = self.tail.borrow().next.max(min_position.map_or(Position(0), Position::next));
         let mut seen = self.projection.seen();
-        let reached = seen.wait_for(|seen| seen.reader.is_some() && seen.next >= wanted);
+        let asked = min_position.map_or(Position(0), Position::next);
+        let reached = seen.wait_for(|seen| {
+            // Before a damaged entry stands all that can be answered from.
+            let as_far_as_possible = seen.damaged && seen.next >= asked;
+            seen.reader.is_some() && (seen.next >= wanted || as_far_as_possible)
+        });
         let found = match tokio::time::timeout(WAIT_MAX, reached).await {
             Ok(Ok(found)) => found.reader.clone().map(|reader| (reader.view(), found.generation)),
             Ok(Err(_)) => return Err(AskError::Closing),

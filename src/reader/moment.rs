@@ -80,7 +80,7 @@ impl Moment {
     pub fn resolve(&self, text: &str) -> Result<AccountId, AskError> {
         let not_found = || AskError::NotFound(format!("there is no account with the id or handle {text}"));
         let id = AccountId::new(text).map_err(|e| AskError::Invalid(format!("the account {e}")))?;
-        if !self.view.postings(Tag::Account as u8, text.as_bytes(), 0..u64::MAX, false, 1)?.is_empty() {
+        if self.is_known(&id)? {
             return Ok(id);
         }
         let mut there = Vec::new();
@@ -105,6 +105,16 @@ impl Moment {
         }
     }
 
+    /// Whether there is an event about an account; a refusal that only names it does not count.
+    fn is_known(&self, account: &AccountId) -> Result<bool, AskError> {
+        for position in self.list(Tag::Account, account.as_str())? {
+            if self.entry(Position(position))?.recorded.event.account.as_ref() == Some(account) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// The accounts that had a handle at any time.
     pub(crate) fn ever_with_handle(&self, handle: &str) -> Result<BTreeSet<AccountId>, AskError> {
         let entries = self.entries(self.list(Tag::Handle, handle)?)?;
@@ -120,9 +130,11 @@ impl Moment {
         let then: Vec<&Recorded> = history.iter().filter(|r| as_of.holds(r)).collect();
         let slot = Slot::fold(account, then.iter().copied())
             .ok_or_else(|| AskError::NotFound(format!("account {account} did not exist then")))?;
-        let last_occurred = then.iter().map(|r| r.event.occurred_at).max();
-        let at = as_of.occurred_at.or(as_of.known_at);
-        let at = at.or(as_of.position.and(last_occurred)).unwrap_or(now);
+        let at = match (as_of.occurred_at.or(as_of.known_at), as_of.position) {
+            (Some(at), _) => at,
+            (None, Some(position)) => self.entry(position.min(self.last()))?.recorded.event.occurred_at,
+            (None, None) => now,
+        };
         let reflects = as_of.position.map_or(self.last(), |p| p.min(self.last()));
         Ok(AccountThen { slot, at, reflects })
     }

@@ -16,6 +16,20 @@ use crate::writer::WriteError;
 /// The domain of the reasons in `google.rpc.ErrorInfo`.
 pub const DOMAIN: &str = "tokenledger";
 
+/// How much of a message is told, in bytes. A status travels in headers, of which clients take 8 to 16 KiB in all.
+const MESSAGE_BYTES_MAX: usize = 1_500;
+/// How many wrong fields are told one by one.
+const FIELDS_MAX: usize = 20;
+
+/// The beginning of a text that is too long for a status.
+fn shortened(text: &str) -> String {
+    if text.len() <= MESSAGE_BYTES_MAX {
+        return text.to_owned();
+    }
+    let end = (0..=MESSAGE_BYTES_MAX).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    format!("{}… (and more)", &text[..end])
+}
+
 /// A status with a stable reason.
 #[must_use]
 pub fn status(code: Code, reason: &str, message: impl Into<String>) -> Status {
@@ -34,8 +48,9 @@ pub fn invalid(reason: &str, message: impl Into<String>) -> Status {
 pub fn invalid_event(invalid: &Invalid) -> Status {
     let mut details = ErrorDetails::with_error_info("invalid_event", DOMAIN, HashMap::new());
     let violations = invalid.fields.iter().map(|(field, problem)| FieldViolation::new(field, problem));
-    details.set_bad_request(violations.collect::<Vec<_>>());
-    Status::with_error_details(Code::InvalidArgument, format!("{invalid} (nothing was recorded)"), details)
+    details.set_bad_request(violations.take(FIELDS_MAX).collect::<Vec<_>>());
+    let message = format!("{} (nothing was recorded)", shortened(&invalid.to_string()));
+    Status::with_error_details(Code::InvalidArgument, message, details)
 }
 
 /// The code of a refusal.
@@ -44,7 +59,7 @@ pub fn refusal_code(refused: &Refused) -> Code {
     match refused {
         Refused::IdTaken { .. } => Code::AlreadyExists,
         Refused::VersionMoved { .. } | Refused::Rules(_) => Code::FailedPrecondition,
-        Refused::FarFuture { .. } | Refused::Large => Code::InvalidArgument,
+        Refused::FarFuture { .. } | Refused::Large | Refused::BatchTooLarge => Code::InvalidArgument,
         Refused::WithBatch { .. } => Code::Aborted,
         Refused::Unreadable(_) => Code::Unavailable,
     }
@@ -55,10 +70,10 @@ pub fn refusal_code(refused: &Refused) -> Code {
 pub fn refused(refused: &Refused) -> Status {
     let mut metadata = HashMap::new();
     if let Refused::Rules(findings) = refused {
-        metadata.insert("evidence".to_owned(), findings.evidence.join(","));
+        metadata.insert("evidence".to_owned(), shortened(&findings.evidence.join(",")));
     }
     let details = ErrorDetails::with_error_info(refused.reason(), DOMAIN, metadata);
-    Status::with_error_details(refusal_code(refused), refused.to_string(), details)
+    Status::with_error_details(refusal_code(refused), shortened(&refused.to_string()), details)
 }
 
 /// A refusal as one result of many.

@@ -6,7 +6,7 @@
     clippy::unwrap_used,
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "a test says what it wants by failing, and is nobody's library"
+    reason = "a test that fails says where, and is nobody's library"
 )]
 
 mod binary_harness;

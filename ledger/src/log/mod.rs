@@ -43,6 +43,10 @@ pub struct Tail {
     pub epoch: u32,
 }
 
+/// The bytes that a frame has beside its entry, before and behind it: see `docs/format.md`. With them an entry counts
+/// towards [`GROUP_BYTES_MAX`].
+pub const FRAME_BYTES: usize = frame::FRAME_EXTRA_BYTES;
+
 impl Tail {
     /// The end behind an entry.
     pub(crate) fn after(header: &Header, link: Link) -> Self {
@@ -56,8 +60,6 @@ impl Tail {
     }
 }
 
-/// The bytes that stand before an entry in a segment: see `docs/format.md`.
-pub const FRAME_BYTES: usize = frame::FRAME_HEADER_BYTES;
 /// The most entries of one group, and of one atomic batch.
 pub const GROUP_ENTRIES_MAX: usize = 8_192;
 /// The most bytes (entries and their frames) of one group, which is also the most that can be in flight.

@@ -19,7 +19,7 @@ use super::segment::{self, BadHeader, HEADER_BYTES, NEXT_NAME, SegmentHeader, TO
 use super::segments::SegmentOptions;
 use super::survey::{Survey, survey};
 use super::view::{OpenSegment, Sealed, View};
-use super::{Damage, Tail};
+use super::{Damage, GROUP_BYTES_MAX, Tail};
 
 /// Why a log could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -268,6 +268,9 @@ impl<'a> Opening<'a> {
     fn last(&mut self, name: &str, first: Position) -> Result<(), OpenError> {
         let source = self.source(name, first)?;
         if self.by_footer(&source, first)?.is_some() {
+            if self.damage.is_empty() {
+                self.make_durable(name, source.file_bytes)?;
+            }
             return Ok(());
         }
         let mut bytes = read_range(source.file.as_ref(), 0, source.file_bytes)?;
@@ -344,6 +347,18 @@ impl<'a> Opening<'a> {
         Ok(())
     }
 
+    /// What is found sound counts as durable from here on, so it must be. A process that was killed between a write and
+    /// its sync leaves bytes that are only in the system's cache; and after a sync that failed the system may take them
+    /// for written, so that another sync alone does nothing. So the end of the file, as much as can have been in
+    /// flight, is written once more before it is synced.
+    fn make_durable(&self, name: &str, end: u64) -> io::Result<()> {
+        let file = self.disk.open(&self.dir.join(name), Open::Write)?;
+        let start = end.saturating_sub(GROUP_BYTES_MAX as u64);
+        file.write_at(&read_range(file.as_ref(), start, end)?, start)?;
+        file.sync()?;
+        self.disk.sync_dir(&self.dir)
+    }
+
     fn take_open(&mut self, source: &Source<'_>, index: Index) {
         self.before = index.end;
         self.open = Some(self.segment(source, index));
@@ -368,10 +383,12 @@ impl<'a> Opening<'a> {
             State::TornFooter => {
                 (align(index.end.offset), source.file_bytes, "a footer that a crash cut short")
             }
-            State::Clean | State::Damaged(_) => {
+            State::Clean => {
+                self.make_durable(source.name, index.end.offset)?;
                 self.file = Some(file);
                 return Ok(());
             }
+            State::Damaged(_) => return Ok(()),
         };
         let end = end.min(source.file_bytes).max(start);
         let mut repair = Repair {

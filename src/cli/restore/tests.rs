@@ -2,6 +2,16 @@ use super::*;
 use crate::cli::print::tests::{check_json, check_page};
 use expect_test::expect;
 
+/// Something that is only to be known.
+fn known() -> pb::Conflict {
+    pb::Conflict {
+        reason: "revoked_before_the_group".into(),
+        what: "token/t-1".into(),
+        detail: "it was revoked before".into(),
+        blocks: false,
+    }
+}
+
 fn plan() -> pb::RestorePlan {
     let digest = vec![0x11; 32];
     let revoked = pb::Difference {
@@ -14,6 +24,7 @@ fn plan() -> pb::RestorePlan {
         handle: "deploy".into(),
         comes_back: vec!["account".into(), "token/t-2".into(), "grant/group/9".into()],
         stays_gone: vec![revoked],
+        conflicts: vec![known(), known()],
         digest_before: digest.clone(),
         digest_after: digest,
         group: vec![1_204],
@@ -68,8 +79,8 @@ fn the_json_of_a_plan_keeps_its_promise() {
     check_json(
         &RestorePlan::from(plan()),
         &expect![[r#"
-        {"plan":"0b2ac0b0-0000-5000-8000-000000000001","hash":"eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee","position":1300,"items":[{"account":"bot-1","comes_back":["account","token/t-2","grant/group/9"],"stays_gone":[{"what":"token/t-1","reason":"revoked_before_the_group","detail":"it was revoked before"}],"conflicts":[],"handle":"deploy","digest_before":"1111111111111111111111111111111111111111111111111111111111111111","digest_after":"1111111111111111111111111111111111111111111111111111111111111111","differences":[],"group":[1204]},{"account":"bot-2","comes_back":[],"stays_gone":[],"conflicts":[{"reason":"handle_taken","what":"handle","detail":"bot-9 has it now","blocks":true}],"handle":"","digest_before":"2222222222222222222222222222222222222222222222222222222222222222","digest_after":"3333333333333333333333333333333333333333333333333333333333333333","differences":[],"group":[]}],"planned_at":"2024-09-11T07:33:20Z","window_seconds":60}
-    "#]],
+            {"plan":"0b2ac0b0-0000-5000-8000-000000000001","hash":"eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee","position":1300,"items":[{"account":"bot-1","comes_back":["account","token/t-2","grant/group/9"],"stays_gone":[{"what":"token/t-1","reason":"revoked_before_the_group","detail":"it was revoked before"}],"conflicts":[{"reason":"revoked_before_the_group","what":"token/t-1","detail":"it was revoked before","blocks":false},{"reason":"revoked_before_the_group","what":"token/t-1","detail":"it was revoked before","blocks":false}],"handle":"deploy","digest_before":"1111111111111111111111111111111111111111111111111111111111111111","digest_after":"1111111111111111111111111111111111111111111111111111111111111111","differences":[],"group":[1204]},{"account":"bot-2","comes_back":[],"stays_gone":[],"conflicts":[{"reason":"handle_taken","what":"handle","detail":"bot-9 has it now","blocks":true}],"handle":"","digest_before":"2222222222222222222222222222222222222222222222222222222222222222","digest_after":"3333333333333333333333333333333333333333333333333333333333333333","differences":[],"group":[]}],"planned_at":"2024-09-11T07:33:20Z","window_seconds":60}
+        "#]],
     );
 }
 
@@ -78,15 +89,16 @@ fn people_see_what_comes_back_and_what_stands_against_it() {
     check_page(
         &RestorePlan::from(plan()),
         &expect![[r#"
-        ACCOUNT  COMES BACK  TOKENS  STAY GONE  WILL BE    TO BE KNOWN
-        bot-1    yes         1       1          as before
-        bot-2    no          0       0                     handle_taken
+            ACCOUNT  COMES BACK  TOKENS  STAY GONE  WILL BE    TO BE KNOWN
+            bot-1    yes         1       1          as before  revoked_before_the_group
+            bot-2    no          0       0                     handle_taken
 
-        to be known:
-        bot-2  handle_taken  handle  bot-9 has it now
-        1 of 2 accounts can come back, 1 of them exactly as before
-        plan 0b2ac0b0-0000-5000-8000-000000000001, hash eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee
-    "#]],
+            to be known:
+            bot-2    handle_taken              bot-9 has it now
+            2 times  revoked_before_the_group  it was revoked before
+            1 of 2 accounts can come back, 1 of them exactly as before
+            plan 0b2ac0b0-0000-5000-8000-000000000001, hash eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee
+        "#]],
     );
 }
 
