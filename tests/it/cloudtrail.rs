@@ -116,7 +116,7 @@ async fn the_attackers_user_comes_back_from_a_real_export_as_it_was() {
     assert_eq!((text(&before["status"]), text(&before["account"])), ("live", "123837392027:user:malicious-iam-user"));
     assert_eq!(active(&before), ["AKIATFQR7NSCQLA2F4OD"]);
     assert_eq!(before["grants"].as_array().unwrap().len(), 1);
-    assert_eq!(before["grants"][0]["grant"], "arn:aws:iam::aws:policy/AdministratorAccess");
+    assert_eq!(before["grants"][0]["grant"], "policy/arn:aws:iam::aws:policy/AdministratorAccess");
     let deleted = server.json(&["account", "show", user]);
     assert_eq!(deleted["status"], "deleted");
     assert_eq!(active(&deleted), [""; 0]);

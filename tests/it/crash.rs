@@ -32,6 +32,8 @@ async fn a_server_killed_under_load_keeps_what_it_acknowledged_once_and_no_part_
     let sent = Shared::default();
     let accounts = Arc::new(AtomicU64::new(0));
     let mut server = Served::start();
+    // The ledger is there from the first kill on.
+    server.clients().await.record(event("first", created("first"))).await;
     let mut before = 0;
     for kill in 0..kills {
         let loads = load(&server, &sent, &accounts).await;

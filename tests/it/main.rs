@@ -1,6 +1,13 @@
 //! The promises of tokenledger, one module a theme. Everything here goes over gRPC to a real server, or to its files.
 
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test that fails says where")]
+#![allow(
+    unreachable_pub,
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test that fails says where, and is nobody's library"
+)]
 
 mod binary_harness;
 mod harness;
