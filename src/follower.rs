@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ledger::log::{LogStore, Tail};
+use ledger::log::{LogStore, ReadError, Tail};
 use ledger::replay;
 use ledger::types::{LedgerName, Link, Position};
 use tokio::sync::{mpsc, watch};
@@ -66,6 +66,8 @@ pub struct Projected {
     pub next: Position,
     /// Counts the indexes that there were.
     pub generation: u64,
+    /// The entry at `next` can't be read: answers reflect what comes before it, and nothing more will come.
+    pub damaged: bool,
 }
 
 /// How far a rebuild is: entries done, entries in all, and whether it has taken over.
@@ -111,7 +113,7 @@ pub fn start(
     shelf: Arc<Shelf>,
     metrics: LedgerMetrics,
 ) -> (Projection, JoinHandle<()>) {
-    let nothing = Projected { reader: None, next: Position(0), generation: 0 };
+    let nothing = Projected { reader: None, next: Position(0), generation: 0, damaged: false };
     let (sender, seen) = watch::channel(nothing);
     let (orders, receiver) = mpsc::channel(16);
     let follower = Follower { name, log, tail, shelf, metrics, seen: sender, orders: receiver, live: None };
@@ -146,6 +148,8 @@ enum Stuck {
     Doubtful(StoreError),
     /// Try again.
     Later(String),
+    /// An entry of the log can't be read. Nothing helps.
+    Damaged(String),
 }
 
 impl From<StoreError> for Stuck {
@@ -190,7 +194,7 @@ impl Follower {
                 self.take_over(live);
                 true
             }
-            Err(Stuck::Later(reason)) => {
+            Err(Stuck::Later(reason) | Stuck::Damaged(reason)) => {
                 tracing::warn!(ledger = %self.name, reason, "the projection is not available");
                 false
             }
@@ -215,7 +219,7 @@ impl Follower {
         loop {
             let to = self.tail.borrow_and_update().next;
             let Some(mut live) = self.live.take() else { return };
-            if live.index.cursor() >= to.0 {
+            if live.index.cursor() >= to.0 || self.seen.borrow().damaged {
                 self.live = Some(live);
                 return;
             }
@@ -254,6 +258,11 @@ impl Follower {
     async fn survives(&mut self, result: Result<(), Stuck>) -> bool {
         match result {
             Ok(()) => true,
+            Err(Stuck::Damaged(reason)) => {
+                tracing::error!(ledger = %self.name, reason, "queries answer from what stands before the damage");
+                self.seen.send_modify(|seen| seen.damaged = true);
+                false
+            }
             Err(Stuck::Later(reason)) => {
                 tracing::warn!(ledger = %self.name, reason, "the projection waits");
                 tokio::time::sleep(RETRY).await;
@@ -273,6 +282,7 @@ impl Follower {
         self.seen.send_modify(|seen| {
             seen.reader = None;
             seen.next = Position(0);
+            seen.damaged = false;
         });
         let (shelf, name, live) = (Arc::clone(&self.shelf), self.name.clone(), self.live.take());
         let renewed = blocking(move || {
@@ -340,7 +350,7 @@ impl Follower {
                 let _ = progress.send((entries, entries, true)).await;
             }
             Ok(Err(Stuck::Doubtful(error))) => self.discard(error).await,
-            Ok(Err(Stuck::Later(reason))) => {
+            Ok(Err(Stuck::Later(reason) | Stuck::Damaged(reason))) => {
                 tracing::warn!(ledger = %self.name, reason, "the projection was not rebuilt");
             }
             Err(error) => tracing::error!(ledger = %self.name, %error, "the rebuild failed"),
@@ -429,7 +439,10 @@ fn index_some(live: &mut Live, log: &dyn LogStore, to: Position) -> Result<(), S
     if let Some(error) = failed {
         return Err(error.into());
     }
-    read.map_err(|error| Stuck::Later(error.to_string()))?;
+    read.map_err(|error| match error {
+        ReadError::Damaged(damage) => Stuck::Damaged(damage.to_string()),
+        ReadError::Io(error) => Stuck::Later(error.to_string()),
+    })?;
     if live.index.cursor() - live.index.mark().cursor >= FLUSH_ENTRIES {
         live.index.flush(live.link.0)?;
     }

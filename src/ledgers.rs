@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use ledger::disk::{Disk, Open};
 use ledger::entry::IdKey;
@@ -21,6 +22,11 @@ use crate::metrics::Metrics;
 use crate::reader::Reader;
 use crate::restorer::Restorer;
 use crate::writer::{self, LearnIds, Parts, Writer};
+
+/// How long the next segment waits to be prepared after it was tried.
+const PREPARE_RETRY: Duration = Duration::from_millis(500);
+/// How many ledgers may be open that nothing was appended to.
+const EMPTY_MAX: usize = 256;
 
 /// Why a data directory or a ledger in it could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +50,12 @@ pub enum OpenError {
         /// Why.
         reason: String,
     },
+    /// Too many names were tried that have no entries.
+    #[error("{EMPTY_MAX} ledgers without any entry are open; use one of them, or restart the server")]
+    TooManyEmpty,
+    /// The server is going down.
+    #[error("the server is shutting down; nothing was recorded, try again")]
+    Closing,
     /// A directory among the ledgers that is none.
     #[error("{0} is not the name of a ledger; move it out of the directory of ledgers")]
     NotALedger(PathBuf),
@@ -91,8 +103,9 @@ pub struct Ledgers {
     shared: Shared,
     shelf: Arc<Shelf>,
     open: RwLock<BTreeMap<LedgerName, Opened>>,
-    making: tokio::sync::Mutex<()>,
-    closing: watch::Sender<bool>,
+    /// Held while a ledger is opened; says whether the server is going down, when none is opened any more.
+    closing: tokio::sync::Mutex<bool>,
+    stopping: watch::Sender<bool>,
     _lock: File,
 }
 
@@ -121,8 +134,8 @@ impl Ledgers {
             shared,
             shelf,
             open: RwLock::default(),
-            making: tokio::sync::Mutex::default(),
-            closing: watch::channel(false).0,
+            closing: tokio::sync::Mutex::default(),
+            stopping: watch::Sender::new(false),
             _lock: lock,
         });
         for name in names {
@@ -160,11 +173,31 @@ impl Ledgers {
         if let Some(ledger) = self.find(name) {
             return Ok(ledger);
         }
-        let _one_at_a_time = self.making.lock().await;
+        let closing = self.closing.lock().await;
+        if *closing {
+            return Err(OpenError::Closing);
+        }
         match self.find(name) {
             Some(ledger) => Ok(ledger),
+            None if self.empty() >= EMPTY_MAX => Err(OpenError::TooManyEmpty),
             None => self.open_ledger(name).await,
         }
+    }
+
+    fn empty(&self) -> usize {
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        open.values().filter(|opened| opened.ledger.is_empty()).count()
+    }
+
+    /// Word that the server is going down, for what would wait for ever.
+    #[must_use]
+    pub fn stopping(&self) -> watch::Receiver<bool> {
+        self.stopping.subscribe()
+    }
+
+    /// Says that the server is going down.
+    pub fn stop(&self) {
+        self.stopping.send_replace(true);
     }
 
     fn find(&self, name: &LedgerName) -> Option<Ledger> {
@@ -176,7 +209,7 @@ impl Ledgers {
         let (dir, disk) =
             (self.shared.data.join("ledgers").join(name.as_str()), Arc::clone(&self.shared.disk));
         let failed = |reason: String| OpenError::Ledger { name: name.clone(), reason };
-        let (options, ledger_name) = (self.shared.segments.clone(), name.clone());
+        let (options, ledger_name) = (self.shared.segments, name.clone());
         let recovered =
             tokio::task::spawn_blocking(move || recover(&disk, &dir, options, &ledger_name)).await;
         let recovered = recovered.map_err(|e| failed(e.to_string()))?.map_err(failed)?;
@@ -200,11 +233,12 @@ impl Ledgers {
             learn_ids: recovered.learn_ids,
             disk: Arc::clone(&self.shared.disk),
             snapshots: recovered.snapshots,
-            state: recovered.state,
+            state: recovered.state.state,
+            tail: recovered.state.tail,
             uid: recovered.uid,
             clock: Arc::clone(&self.shared.clock),
             metrics: metrics.clone(),
-            stopped: damage.first().map(|d| format!("{d}; run `tokenledger verify`")),
+            stopped: recovered.stopped,
         };
         let (writer, writing) = writer::start(parts)?;
         let (projection, following) =
@@ -215,22 +249,10 @@ impl Ledgers {
         Ok(Opened { ledger, writing, following })
     }
 
-    /// Tells whoever waits for more (a tail, a stream of appends) to end.
-    pub fn close(&self) {
-        self.closing.send_replace(true);
-    }
-
-    /// Resolves once the server is going down.
-    pub fn closing(&self) -> impl Future<Output = ()> + Send + use<> {
-        let mut closing = self.closing.subscribe();
-        async move {
-            let _ = closing.wait_for(|closing| *closing).await;
-        }
-    }
-
     /// Lets every writer finish what it has, and writes snapshots. Calls that come later are told that the server is
     /// going down.
     pub async fn drain(&self) {
+        *self.closing.lock().await = true;
         let opened = std::mem::take(&mut *self.open.write().unwrap_or_else(PoisonError::into_inner));
         let mut tasks = Vec::new();
         for (_, Opened { ledger, writing, following }) in opened {
@@ -272,7 +294,8 @@ struct Recovered {
     log: Arc<SegmentLog>,
     ids: IdIndex,
     learn_ids: LearnIds,
-    state: ledger::state::State,
+    state: snapshot::Recovered,
+    stopped: Option<String>,
     snapshots: PathBuf,
     uid: LedgerUid,
 }
@@ -297,12 +320,16 @@ fn recover(
     let tail = log.tail();
     let uid = if tail.next == Position(0) { LedgerUid(uuid::Uuid::new_v4().into_bytes()) } else { tail.uid };
     let snapshots = dir.join("snapshots");
-    let (state, _) = snapshot::recover(disk.as_ref(), &snapshots, log.as_ref()).map_err(|e| e.to_string())?;
+    let state = snapshot::recover(disk.as_ref(), &snapshots, log.as_ref());
     let mut ids =
         IdIndex::open(Arc::clone(disk), &dir.join("ids"), IdOptions::new(uid)).map_err(|e| e.to_string())?;
     let learn_ids = learn_ids(Arc::clone(&log));
-    learn_ids(&mut ids)?;
-    Ok(Recovered { log, ids, learn_ids, state, snapshots, uid })
+    let learned = learn_ids(&mut ids);
+    // A damaged log takes no appends, but what is sound of it is served, and so are all other ledgers.
+    let damage = log.damage().first().map(ToString::to_string);
+    let unreadable = damage.or_else(|| state.unreadable.as_ref().map(ToString::to_string)).or(learned.err());
+    let stopped = unreadable.map(|reason| format!("{reason}; run `tokenledger verify`"));
+    Ok(Recovered { log, ids, learn_ids, state, stopped, snapshots, uid })
 }
 
 /// Feeds an index of ids what it does not cover yet.
@@ -322,16 +349,28 @@ fn learn_ids(log: Arc<SegmentLog>) -> LearnIds {
     })
 }
 
-/// Makes the next segment ready in the background, when it is time.
+/// Makes the next segment ready in the background, when it is time; not at once again where there was no room.
 fn prepare(log: Arc<SegmentLog>, name: LedgerName) -> Arc<dyn Fn() + Send + Sync> {
+    let not_before = Mutex::new(Instant::now());
     Arc::new(move || {
-        if log.wants_next() {
-            let (log, name) = (Arc::clone(&log), name.clone());
-            tokio::task::spawn_blocking(move || {
-                if let Err(error) = log.prepare_next() {
-                    tracing::warn!(ledger = %name, %error, "no room for the next segment yet; free some space");
-                }
-            });
+        if !log.wants_next() || !is_due(&not_before) {
+            return;
         }
+        let (log, name) = (Arc::clone(&log), name.clone());
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = log.prepare_next() {
+                tracing::warn!(ledger = %name, %error, "no room for the next segment yet; free some space");
+            }
+        });
     })
+}
+
+/// Whether it is time to try, and if so, when it is time again.
+fn is_due(not_before: &Mutex<Instant>) -> bool {
+    let mut not_before = not_before.lock().unwrap_or_else(PoisonError::into_inner);
+    let due = *not_before <= Instant::now();
+    if due {
+        *not_before = Instant::now() + PREPARE_RETRY;
+    }
+    due
 }

@@ -1,6 +1,7 @@
 //! Drives restores: gathers what a plan needs to know, records the plan, and carries it out through the writer.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ledger::event::{
@@ -19,6 +20,10 @@ use crate::writer::{WriteError, Writer};
 
 /// The most accounts of one plan.
 pub const PLAN_ACCOUNTS_MAX: usize = 1_000;
+/// The most bytes that the accounts of a plan take up in one event, with the outcome of each.
+const PLAN_BYTES_MAX: usize = 56 * 1024;
+/// What the outcome of an account takes up beside its id, at most.
+const ITEM_BYTES: usize = 40;
 /// How often an account is worked out anew because it changed in between.
 const ATTEMPTS_MAX: usize = 5;
 
@@ -122,14 +127,20 @@ impl Restorer {
             return Err(RestoreError::Invalid(format!("a plan is for 1 to {PLAN_ACCOUNTS_MAX} accounts")));
         }
         if let Some(planned) = self.find(id).await? {
-            return Ok(planned);
+            return self.same_accounts(planned, accounts).await;
         }
         let terms = Terms { planned_at: self.clock.now(), window_seconds };
         let plan = self
             .reader
             .ask(None, move |moment| {
-                let ids: Vec<AccountId> =
+                let ids: BTreeSet<AccountId> =
                     accounts.iter().map(|a| moment.resolve(a)).collect::<Result<_, _>>()?;
+                let ids: Vec<AccountId> = ids.into_iter().collect();
+                let bytes: usize = ids.iter().map(|id| id.as_str().len() + ITEM_BYTES).sum();
+                if bytes > PLAN_BYTES_MAX {
+                    let message = "the plan does not fit in one event; plan for fewer accounts at a time";
+                    return Err(AskError::Invalid(message.to_owned()));
+                }
                 work_out(moment, &ids, Position(moment.next().0.saturating_sub(1)), terms)
             })
             .await?;
@@ -138,6 +149,19 @@ impl Restorer {
             self.record_plan(&planned, actor).await?;
         }
         Ok(planned)
+    }
+
+    /// A plan that was asked for again, if it is for the same accounts.
+    async fn same_accounts(&self, planned: Planned, accounts: Vec<String>) -> Result<Planned, RestoreError> {
+        let resolve = move |moment: &Moment| {
+            accounts.iter().map(|a| moment.resolve(a)).collect::<Result<BTreeSet<_>, _>>()
+        };
+        let asked = self.reader.ask(None, resolve).await?;
+        if asked.iter().eq(planned.plan.items.iter().map(|item| &item.account)) {
+            return Ok(planned);
+        }
+        let reason = "a plan for other accounts has this id already";
+        Err(RestoreError::PlanChanged { plan: planned.id, reason })
     }
 
     async fn record_plan(&self, planned: &Planned, actor: Option<Actor>) -> Result<(), RestoreError> {
@@ -232,7 +256,11 @@ impl Restorer {
                 }
             }
             let fact = Fact::RestoreCompleted { plan: id, hash: planned.hash, restored, not_restored };
-            self.record(id, "completed", self.clock.now(), actor, fact).await?;
+            match self.record(id, "completed", self.clock.now(), actor, fact).await {
+                // Somebody else carried the same plan out at the same time; there is one receipt.
+                Ok(_) | Err(RestoreError::Refused(Refused::IdTaken { .. })) => {}
+                Err(error) => return Err(error),
+            }
         }
         self.receipt(planned).await
     }

@@ -1,5 +1,6 @@
 //! The server: listens, serves, drains.
 
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -14,6 +15,7 @@ use ledger::log::SegmentOptions;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::service::interceptor::InterceptedService;
 use tonic_health::server::HealthReporter;
@@ -32,8 +34,12 @@ use crate::wire::pb::restore_service_server::RestoreServiceServer;
 
 /// How long a shutdown waits for what is under way.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
+/// How much of that is kept for the ledgers.
+const DRAIN_LEDGERS: Duration = Duration::from_secs(3);
 /// How often health is looked at.
 const HEALTH_EVERY: Duration = Duration::from_millis(500);
+/// How long a call may take until it begins to answer.
+const CALL_MAX: Duration = Duration::from_secs(120);
 /// The most streams of one connection.
 const STREAMS_MAX: u32 = 1_024;
 
@@ -89,8 +95,9 @@ impl Running {
     /// Stops taking calls, waits for those under way, at most 10 seconds, and lets the ledgers finish. Returns whether
     /// all was done in time.
     pub async fn stop(self) -> bool {
+        let deadline = Instant::now() + DRAIN_MAX;
+        self.ledgers.stop();
         self.stop.send_replace(true);
-        self.ledgers.close();
         let aborts: Vec<_> = self.tasks.iter().map(JoinHandle::abort_handle).collect();
         let ledgers = self.ledgers;
         let finish = async move {
@@ -99,9 +106,9 @@ impl Running {
             }
         };
         // One silent connection would keep a graceful stop waiting for ever.
-        let graceful = tokio::time::timeout(DRAIN_MAX, finish).await.is_ok();
+        let graceful = tokio::time::timeout_at(deadline - DRAIN_LEDGERS, finish).await.is_ok();
         aborts.iter().for_each(tokio::task::AbortHandle::abort);
-        let drained = tokio::time::timeout(DRAIN_MAX, ledgers.drain()).await.is_ok();
+        let drained = tokio::time::timeout_at(deadline, ledgers.drain()).await.is_ok();
         graceful && drained
     }
 }
@@ -169,6 +176,7 @@ fn serve_grpc(
     let admin = AdminServiceServer::new(Admin::new(Arc::clone(&ledgers)));
     let router = tonic::transport::Server::builder()
         .tcp_nodelay(true)
+        .timeout(CALL_MAX)
         .max_concurrent_streams(STREAMS_MAX)
         .http2_keepalive_interval(Some(Duration::from_secs(30)))
         .trace_fn(|request| {
@@ -249,11 +257,8 @@ pub async fn run(options: ServeOptions) -> Result<ExitCode, ServeError> {
 
 #[expect(clippy::print_stdout, reason = "the line by which scripts know that the server can serve")]
 fn print_ready(running: &Running) {
-    let mut ready = serde_json::json!({"ready": true, "grpc": running.grpc.to_string()});
-    if let Some(metrics) = running.metrics {
-        ready["metrics"] = metrics.to_string().into();
-    }
-    println!("{ready}");
+    let metrics = running.metrics.map(|address| format!(r#","metrics":"{address}""#)).unwrap_or_default();
+    println!(r#"{{"ready":true,"grpc":"{}"{metrics}}}"#, running.grpc);
 }
 
 async fn asked_to_stop() {
@@ -275,7 +280,10 @@ async fn asked_to_stop() {
 pub fn start_logging(json: bool) {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     // A second call in one process keeps the first logger.
     let _ = if json { builder.json().try_init() } else { builder.try_init() };
 }

@@ -7,11 +7,12 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use ledger::disk::Disk;
 use ledger::entry::{self, IdKey, Record};
 use ledger::ids::{Done, IdIndex, IdsError};
-use ledger::log::{AppendError, LogStore, Tail};
+use ledger::log::{AppendError, LogStore, ReadError, Tail};
 use ledger::sequencer::{Accepted, Refused, Request, Sequencer};
 use ledger::snapshot;
 use ledger::state::State;
@@ -29,6 +30,9 @@ const JOBS_MAX: usize = 4_096;
 const PENDING_ENTRIES_MAX: usize = 16_384;
 /// A snapshot is taken after so many entries.
 const SNAPSHOT_EVERY: u64 = 100_000;
+
+/// How long work in the background waits after the disk refused it.
+const UPKEEP_RETRY: Duration = Duration::from_secs(1);
 
 /// Why a request was not carried out, whatever it asked for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -57,7 +61,7 @@ pub enum WriteError {
 /// What becomes of each event of a request.
 pub type Answers = Vec<Result<Accepted, Refused>>;
 type Release = Box<dyn FnOnce(Result<(), WriteError>) + Send>;
-type Look = Box<dyn FnOnce(&State) -> Release + Send>;
+type Look = Box<dyn FnOnce(&State) -> Box<dyn FnOnce() + Send> + Send>;
 
 enum Job {
     Append(Box<Request>, oneshot::Sender<Result<Answers, WriteError>>),
@@ -122,7 +126,7 @@ impl Writer {
     /// Looks at the state that the writer decides on; what is seen is durable when this returns.
     ///
     /// # Errors
-    /// [`WriteError`] where what was seen did not become durable.
+    /// [`WriteError::Closing`].
     pub async fn inspect<T: Send + 'static>(
         &self,
         look: impl FnOnce(&State) -> T + Send + 'static,
@@ -130,12 +134,12 @@ impl Writer {
         let (reply, answer) = oneshot::channel();
         let look: Look = Box::new(move |state| {
             let seen = look(state);
-            Box::new(move |outcome: Result<(), WriteError>| {
-                let _ = reply.send(outcome.map(|()| seen));
+            Box::new(move || {
+                let _ = reply.send(seen);
             })
         });
         self.jobs.send(Job::Inspect(look)).await.map_err(|_| WriteError::Closing)?;
-        answer.await.unwrap_or(Err(WriteError::Closing))
+        answer.await.map_err(|_| WriteError::Closing)
     }
 
     /// The durable end of the log, and word of every change.
@@ -147,7 +151,8 @@ impl Writer {
     /// Why the ledger takes no appends, if it does not.
     #[must_use]
     pub fn stopped(&self) -> Option<String> {
-        self.stopped.borrow().clone()
+        let gone = || self.jobs.is_closed().then(|| "its writer has ended; restart the server".to_owned());
+        self.stopped.borrow().clone().or_else(gone)
     }
 }
 
@@ -170,8 +175,10 @@ pub struct Parts {
     pub disk: Arc<dyn Disk>,
     /// The directory of snapshots.
     pub snapshots: PathBuf,
-    /// The fold of the log.
+    /// The fold of the log, as far as it can be read.
     pub state: State,
+    /// The end that the state belongs to.
+    pub tail: Tail,
     /// Who the ledger will be if its log is empty.
     pub uid: LedgerUid,
     /// Tells the time.
@@ -188,8 +195,11 @@ pub struct Parts {
 /// Where the state is not the fold of the log.
 pub fn start(parts: Parts) -> Result<(Writer, JoinHandle<()>), String> {
     let tail = parts.log.tail();
-    let sequencer = Sequencer::new(parts.state, tail, parts.name.clone(), parts.uid)
+    let sequencer = Sequencer::new(parts.state, parts.tail, parts.name.clone(), parts.uid)
         .map_err(|(state, log)| format!("the state ends at {state}, the log at {log}"))?;
+    if parts.stopped.is_some() {
+        parts.metrics.stopped();
+    }
     let (jobs, receiver) = mpsc::channel(JOBS_MAX);
     let (tail_sender, tail_receiver) = watch::channel(tail);
     let (stopped_sender, stopped_receiver) = watch::channel(parts.stopped);
@@ -211,6 +221,7 @@ pub fn start(parts: Parts) -> Result<(Writer, JoinHandle<()>), String> {
         waiting: VecDeque::new(),
         writing: None,
         upkeep: None,
+        upkeep_not_before: Instant::now(),
         snapshot: None,
         snapshot_at: tail.next,
     };
@@ -237,6 +248,7 @@ struct Drive {
     waiting: VecDeque<(Position, Release)>,
     writing: Option<JoinHandle<Written>>,
     upkeep: Option<JoinHandle<Result<Done, IdsError>>>,
+    upkeep_not_before: Instant,
     snapshot: Option<JoinHandle<()>>,
     snapshot_at: Position,
 }
@@ -265,14 +277,14 @@ impl Drive {
                 Next::Snapshot => self.snapshot = None,
             }
             self.write_next();
-            self.settle().await;
             self.upkeep();
         }
         self.last_snapshot().await;
     }
 
     async fn next(&mut self, open: bool) -> Next {
-        let room = self.sequencer.pending() < PENDING_ENTRIES_MAX;
+        // A writer that has stopped writes nothing more, but still tells everybody so.
+        let room = self.sequencer.pending() < PENDING_ENTRIES_MAX || self.stopped.borrow().is_some();
         tokio::select! {
             biased;
             written = joined(&mut self.writing) => {
@@ -296,7 +308,9 @@ impl Drive {
             }
             Job::Inspect(look) => {
                 let answer = look(self.sequencer.state());
-                self.wait(self.sequencer.tail().next, answer);
+                // What was seen is told only if it became durable; otherwise the caller hears that nothing came.
+                let release = move |outcome: Result<(), WriteError>| outcome.map_or((), |()| answer());
+                self.wait(self.sequencer.tail().next, Box::new(release));
             }
         }
     }
@@ -307,12 +321,20 @@ impl Drive {
             return;
         }
         let doubtful = Cell::new(false);
-        let lookup = |key: IdKey| find(&self.ids, self.log.as_ref(), key).inspect_err(|_| doubtful.set(true));
+        let lookup = |key: IdKey| {
+            find(&self.ids, self.log.as_ref(), key).map_err(|error| {
+                doubtful.set(matches!(error, NotFound::Index(_)));
+                error.to_string()
+            })
+        };
+        let validate_only = request.validate_only;
         let proposed = self.sequencer.propose(request, &lookup, self.clock.now());
         if doubtful.get() {
             self.renew_ids();
         }
-        self.metrics.answered(&proposed.results);
+        if !validate_only {
+            self.metrics.answered(&proposed.results);
+        }
         let results = proposed.results;
         let release = move |outcome: Result<(), WriteError>| {
             let _ = reply.send(outcome.map(|()| results));
@@ -321,11 +343,15 @@ impl Drive {
     }
 
     fn find(&mut self, emitter: &Emitter, event_id: &Uuid) -> Result<Option<Position>, WriteError> {
-        let records = find(&self.ids, self.log.as_ref(), IdKey::of(emitter, event_id)).or_else(|_| {
-            self.renew_ids();
-            find(&self.ids, self.log.as_ref(), IdKey::of(emitter, event_id))
-        });
-        let headers = records.map_err(WriteError::Stopped)?;
+        let key = IdKey::of(emitter, event_id);
+        let records = match find(&self.ids, self.log.as_ref(), key) {
+            Err(NotFound::Index(_)) => {
+                self.renew_ids();
+                find(&self.ids, self.log.as_ref(), key)
+            }
+            found => found,
+        };
+        let headers = records.map_err(|error| WriteError::Stopped(error.to_string()))?;
         let mut headers =
             headers.iter().filter_map(|r| entry::decode(&r.entry).ok()).map(|(header, _)| header);
         Ok(headers.find(|h| h.event_id == *event_id && h.emitter == *emitter).map(|h| h.position))
@@ -344,6 +370,8 @@ impl Drive {
     fn wait(&mut self, not_before: Position, release: Release) {
         if self.waiting.is_empty() && not_before <= self.log.tail().next {
             release(Ok(()));
+        } else if let Some(reason) = self.stopped.borrow().clone() {
+            release(Err(WriteError::Stopped(reason)));
         } else {
             self.waiting.push_back((not_before, release));
         }
@@ -365,9 +393,14 @@ impl Drive {
     async fn landed(&mut self, written: Written) {
         match written.result {
             Ok(tail) => self.durable(&written.group, tail),
-            Err(AppendError::Full(e)) => self.full(&e.to_string()).await,
+            Err(AppendError::Full(e)) => {
+                tracing::warn!(ledger = %self.name, error = %e, "no room for new entries");
+                self.fail_waiting(&WriteError::Full(e.to_string()));
+                self.forget().await;
+            }
             Err(e @ (AppendError::Unknown(_) | AppendError::Stopped(_) | AppendError::Moved { .. })) => {
                 self.stop(&e.to_string());
+                self.forget().await;
             }
         }
     }
@@ -375,7 +408,10 @@ impl Drive {
     fn durable(&mut self, group: &[Record], tail: Tail) {
         let first = Position(tail.next.0 - group.len() as u64);
         for (record, position) in group.iter().zip(first.0..) {
-            if let Some(key) = record.id_key() {
+            // An index that was made anew meanwhile may have learned the group from the log.
+            if let Some(key) = record.id_key()
+                && self.ids.covered() == Position(position)
+            {
                 self.ids.insert(key, Position(position));
             }
         }
@@ -389,39 +425,19 @@ impl Drive {
         }
     }
 
-    /// Nothing was written: what was decided ahead is forgotten, and decided anew when it is asked again.
-    async fn full(&mut self, reason: &str) {
-        tracing::warn!(ledger = %self.name, reason, "no room for new entries");
-        self.fail_waiting(&WriteError::Full(reason.to_owned()));
-        if !self.forget_undurable().await {
-            self.stop("the state could not be recovered after the disk was full");
-        }
-    }
-
-    /// A ledger that has stopped goes on answering from what is durable.
-    async fn settle(&mut self) {
-        let ahead = self.sequencer.tail().next > self.tail.borrow().next;
-        let stopped = self.stopped.borrow().is_some();
-        if stopped && ahead && self.writing.is_none() && !self.forget_undurable().await {
-            // Nothing can be told of what is not durable: whoever waits for it is let go.
-            self.fail_waiting(&WriteError::Stopped("its state could not be recovered".to_owned()));
-        }
-    }
-
-    /// Goes back to the durable end of the log. Returns whether that was possible.
-    async fn forget_undurable(&mut self) -> bool {
+    /// What was decided ahead of the disk is forgotten: the state is folded anew from what is durable.
+    async fn forget(&mut self) {
         let (disk, dir, log) = (Arc::clone(&self.disk), self.snapshots.clone(), Arc::clone(&self.log));
         let recovered =
             tokio::task::spawn_blocking(move || snapshot::recover(disk.as_ref(), &dir, log.as_ref())).await;
-        let sequencer = match recovered {
-            Ok(Ok((state, tail))) => Sequencer::new(state, tail, self.name.clone(), self.uid).ok(),
-            _ => None,
-        };
-        let found = sequencer.is_some();
-        if let Some(sequencer) = sequencer {
-            self.sequencer = sequencer;
+        let Ok(recovered) = recovered else { return self.stop("the state could not be recovered") };
+        if let Some(error) = &recovered.unreadable {
+            self.stop(&error.to_string());
         }
-        found
+        match Sequencer::new(recovered.state, recovered.tail, self.name.clone(), self.uid) {
+            Ok(sequencer) => self.sequencer = sequencer,
+            Err(_) => self.stop("the state does not fit the log"),
+        }
     }
 
     fn stop(&mut self, reason: &str) {
@@ -440,6 +456,7 @@ impl Drive {
     /// Work in the background: runs of the index of ids, the next segment, snapshots.
     fn upkeep(&mut self) {
         if self.upkeep.is_none()
+            && self.upkeep_not_before <= Instant::now()
             && let Some(job) = self.ids.next_job()
         {
             self.upkeep = Some(tokio::task::spawn_blocking(move || job.run()));
@@ -457,7 +474,8 @@ impl Drive {
             Ok(done) => self.ids.install(done),
             Err(IdsError::Damaged { .. }) => self.renew_ids(),
             Err(e) => {
-                tracing::warn!(ledger = %self.name, error = %e, "the index of event ids could not be written")
+                tracing::warn!(ledger = %self.name, error = %e, "the index of event ids could not be written");
+                self.upkeep_not_before = Instant::now() + UPKEEP_RETRY;
             }
         }
     }
@@ -467,13 +485,10 @@ impl Drive {
         let (disk, dir, log) = (Arc::clone(&self.disk), self.snapshots.clone(), Arc::clone(&self.log));
         let name = self.name.clone();
         tokio::task::spawn_blocking(move || {
-            let written = snapshot::recover(disk.as_ref(), &dir, log.as_ref())
-                .map_err(|e| e.to_string())
-                .and_then(|(state, tail)| {
-                    snapshot::write(disk.as_ref(), &dir, &state, &tail).map_err(|e| e.to_string())
-                });
+            let recovered = snapshot::recover(disk.as_ref(), &dir, log.as_ref());
+            let written = snapshot::write(disk.as_ref(), &dir, &recovered.state, &recovered.tail);
             if let Err(error) = written {
-                tracing::warn!(ledger = %name, error, "no snapshot was taken; a start will take longer");
+                tracing::warn!(ledger = %name, %error, "no snapshot was taken; a start will take longer");
             }
         })
     }
@@ -489,12 +504,23 @@ impl Drive {
     }
 }
 
+/// Why the entries under an id key could not be found.
+#[derive(Debug, thiserror::Error)]
+enum NotFound {
+    /// The index is doubtful.
+    #[error("{0}")]
+    Index(IdsError),
+    /// The log can't be read there.
+    #[error("{0}")]
+    Log(ReadError),
+}
+
 /// The durable entries under an id key.
-fn find(ids: &IdIndex, log: &dyn LogStore, key: IdKey) -> Result<Vec<Record>, String> {
-    let positions = ids.candidates(key).map_err(|e| e.to_string())?;
+fn find(ids: &IdIndex, log: &dyn LogStore, key: IdKey) -> Result<Vec<Record>, NotFound> {
+    let positions = ids.candidates(key).map_err(NotFound::Index)?;
     let mut records = Vec::with_capacity(positions.len());
     for position in positions {
-        records.extend(log.read(position, 1).map_err(|e| e.to_string())?.into_iter().take(1));
+        records.extend(log.read(position, 1).map_err(NotFound::Log)?.into_iter().take(1));
     }
     Ok(records)
 }

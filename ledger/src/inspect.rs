@@ -7,7 +7,7 @@ use crate::disk::Disk;
 use crate::entry::{self, HEADER_FIXED_BYTES};
 use crate::types::{LedgerUid, Link, Position, Time};
 use crate::verify::Meter;
-use crate::verify::frame::{FRAME_HEADER_BYTES, FrameHeader, names};
+use crate::verify::frame::{END_MARK, FRAME_HEADER_BYTES, FrameHeader, names};
 use crate::verify::names::segments;
 use crate::verify::source::Source;
 
@@ -76,9 +76,10 @@ pub fn describe(frame: &[u8], naming: Option<Naming<'_>>) -> Vec<Field> {
     let mut description = Description { fields: Vec::new(), bytes: frame, at: 0 };
     if description.frame().is_some() && description.entry().is_some() {
         let unnamed = |_: &[u32]| None;
-        let event = description.bytes.get(description.at..).unwrap_or_default();
+        let event = entry_of(frame).get(description.at - FRAME_HEADER_BYTES as usize..).unwrap_or_default();
         description.fields.extend(event::describe(event, description.at, naming.unwrap_or(&unnamed)));
-        description.at = frame.len();
+        description.at += event.len();
+        description.end_mark();
     }
     description.rest();
     description.fields
@@ -107,7 +108,7 @@ impl Description<'_> {
 
     fn frame(&mut self) -> Option<()> {
         let header = FrameHeader::read(self.bytes)?;
-        let entry = self.bytes.get(FRAME_HEADER_BYTES as usize..).unwrap_or_default();
+        let entry = header.entry(self.bytes);
         let named = names(entry);
         let durable = named.map(|(_, position)| i128::from(position.0) - i128::from(header.lag));
         let sound = named.is_some_and(|(uid, position)| header.sound(uid, position));
@@ -123,10 +124,10 @@ impl Description<'_> {
     }
 
     fn entry(&mut self) -> Option<()> {
-        let entry = self.bytes.get(self.at..)?;
-        if entry.len() < HEADER_FIXED_BYTES {
-            return None;
-        }
+        let entry = entry_of(self.bytes);
+        let emitter =
+            HEADER_FIXED_BYTES..HEADER_FIXED_BYTES + usize::from(*entry.get(HEADER_FIXED_BYTES - 1)?);
+        let emitter = entry.get(emitter)?;
         self.next("entry.version", |b: [u8; 1]| b[0].to_string())?;
         self.next("entry.ledger_uid", |b| LedgerUid(b).to_string())?;
         self.next("entry.position", |b| u64::from_le_bytes(b).to_string())?;
@@ -134,11 +135,15 @@ impl Description<'_> {
         self.next("entry.previous_link", |b| Link(b).to_string())?;
         self.next("entry.recorded_at", |b| Time(i64::from_le_bytes(b)).to_string())?;
         self.next("entry.event_id", |b| uuid::Uuid::from_bytes(b).to_string())?;
-        let [length] = self.next("entry.emitter_bytes", |b: [u8; 1]| b[0].to_string())?;
-        let emitter = self.bytes.get(self.at..self.at + usize::from(length))?;
-        let text = emitter.escape_ascii().to_string();
-        self.push("entry.emitter", usize::from(length), text);
+        self.next("entry.emitter_bytes", |b: [u8; 1]| b[0].to_string())?;
+        self.push("entry.emitter", emitter.len(), emitter.escape_ascii().to_string());
         Some(())
+    }
+
+    /// The last byte of the frame, if it is there.
+    fn end_mark(&mut self) {
+        let fits = |[mark]: [u8; 1]| fits(mark == END_MARK).to_owned();
+        let _ = self.next("frame.end_mark", fits);
     }
 
     /// What is left, and the link.
@@ -147,8 +152,8 @@ impl Description<'_> {
         if left > 0 {
             self.push("rest", left, format!("{left} bytes without a known meaning"));
         }
-        if let Some(entry) = self.bytes.get(FRAME_HEADER_BYTES as usize..) {
-            self.push("link", 0, entry::link(entry).to_string());
+        if self.bytes.len() >= FRAME_HEADER_BYTES as usize {
+            self.push("link", 0, entry::link(entry_of(self.bytes)).to_string());
         }
     }
 }
@@ -160,6 +165,18 @@ fn lag(lag: u32, durable: Option<i128>) -> String {
     }
 }
 
-fn crc(value: u32, fits: bool) -> String {
-    format!("{value:08x}, {}", if fits { "fits" } else { "does not fit" })
+fn crc(value: u32, is_right: bool) -> String {
+    format!("{value:08x}, {}", fits(is_right))
+}
+
+fn fits(is_right: bool) -> &'static str {
+    if is_right { "fits" } else { "does not fit" }
+}
+
+/// The entry of a frame; where the frame's header cannot be read, everything behind it.
+fn entry_of(frame: &[u8]) -> &[u8] {
+    match FrameHeader::read(frame) {
+        Some(header) => header.entry(frame),
+        None => frame.get(FRAME_HEADER_BYTES as usize..).unwrap_or_default(),
+    }
 }

@@ -123,6 +123,11 @@ pub enum Refused {
     /// It does not fit in an entry.
     #[error("the event is too large: an entry holds at most 65,535 bytes; send less")]
     Large,
+    /// All events of an atomic batch must fit in one write.
+    #[error(
+        "the atomic batch is too large: at most {GROUP_ENTRIES_MAX} events and 8 MiB are recorded at once; split it (nothing was recorded)"
+    )]
+    BatchTooLarge,
     /// Another event of the same atomic batch was refused.
     #[error("nothing of this atomic batch was recorded, because of its event number {index}")]
     WithBatch {
@@ -144,6 +149,7 @@ impl Refused {
             Self::Rules(findings) => findings.violations.first().map_or("rule", |v| v.rule.as_str()),
             Self::FarFuture { .. } => "far_future",
             Self::Large => "event_too_large",
+            Self::BatchTooLarge => "batch_too_large",
             Self::WithBatch { .. } => "batch_refused",
             Self::Unreadable(_) => "ids_unreadable",
         }
@@ -317,6 +323,10 @@ impl Sequencer {
                 Err(refusal) => results.push(Err(refusal.why)),
             }
         }
+        if atomic && stopped_by.is_none() && self.too_large(savepoint.as_ref()) {
+            results.clear();
+            stopped_by = Some(Refused::BatchTooLarge.into());
+        }
         if let Some(savepoint) = savepoint {
             if request.validate_only || stopped_by.is_some() {
                 self.roll_back(savepoint);
@@ -335,6 +345,12 @@ impl Sequencer {
                 all
             }
         }
+    }
+
+    /// Whether what was staged since a savepoint is more than one group holds.
+    fn too_large(&self, since: Option<&Savepoint>) -> bool {
+        let staged = since.and_then(|savepoint| self.pending.get(savepoint.pending..)).unwrap_or_default();
+        staged.len() > GROUP_ENTRIES_MAX || staged.iter().map(stored_bytes).sum::<usize>() > GROUP_BYTES_MAX
     }
 
     fn propose_one(
@@ -501,7 +517,7 @@ impl Sequencer {
         let mut bytes = 0;
         let mut taken = 0;
         for batch in self.pending.chunk_by(|_, next| next.batch.0 != 0) {
-            let more: usize = batch.iter().map(|r| r.entry.len() + crate::log::FRAME_BYTES).sum();
+            let more: usize = batch.iter().map(stored_bytes).sum();
             let fits = taken + batch.len() <= GROUP_ENTRIES_MAX && bytes + more <= GROUP_BYTES_MAX;
             if taken > 0 && !fits {
                 break;
@@ -525,6 +541,11 @@ impl Sequencer {
             }
         }
     }
+}
+
+/// What a record takes up in the log.
+fn stored_bytes(record: &Record) -> usize {
+    record.entry.len() + crate::log::FRAME_BYTES
 }
 
 /// An event that the ledger writes itself.

@@ -133,23 +133,30 @@ fn parse(bytes: &[u8]) -> Option<Snapshot> {
     })
 }
 
-/// The state of a log and the end that it belongs to: from the newest snapshot that fits it, and the entries behind that; or from its beginning.
-///
-/// # Errors
-/// Where the log cannot be read.
-pub fn recover(
-    disk: &dyn Disk,
-    dir: &Path,
-    log: &dyn crate::log::LogStore,
-) -> Result<(State, Tail), crate::log::ReadError> {
-    let tail = log.tail();
-    let mut state =
-        newest_first(disk, dir).find(|s| fits(s, log, &tail)).map(|s| s.state).unwrap_or_default();
-    crate::replay::replay(log, state.next(), tail.next, |_, recorded| {
+/// The state of a log, as far as it can be read.
+#[derive(Debug)]
+pub struct Recovered {
+    /// The fold of every entry before [`Tail::next`] of `tail`.
+    pub state: State,
+    /// The end that the state belongs to.
+    pub tail: Tail,
+    /// Why that is not the end of the log, if it is not.
+    pub unreadable: Option<crate::log::ReadError>,
+}
+
+/// The state of a log: from the newest snapshot that fits it, and the entries behind that; or from its beginning.
+#[must_use]
+pub fn recover(disk: &dyn Disk, dir: &Path, log: &dyn crate::log::LogStore) -> Recovered {
+    let end = log.tail();
+    let start = newest_first(disk, dir).find(|s| fits(s, log, &end));
+    let (mut state, mut link) = start.map(|s| (s.state, s.link)).unwrap_or_default();
+    let read = crate::replay::replay(log, state.next(), end.next, |record, recorded| {
         state.apply(&recorded);
+        link = record.link;
         true
-    })?;
-    Ok((state, tail))
+    });
+    let tail = Tail { next: state.next(), link, ..end };
+    Recovered { state, tail, unreadable: read.err() }
 }
 
 /// Whether a snapshot is of this log: the entry that it ends with has the link that it says.

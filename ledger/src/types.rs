@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 pub struct Position(pub u64);
 
 impl Position {
-    /// The position after this one.
+    /// The position after this one; the last one that the type holds has none, and stays.
     #[must_use]
     pub fn next(self) -> Self {
-        Self(self.0 + 1)
+        Self(self.0.saturating_add(1))
     }
 }
 

@@ -19,8 +19,6 @@ pub enum Identity {
 ///
 /// # Errors
 /// `UNAUTHENTICATED` where a call needs an identity and has none; never for local callers.
-#[expect(clippy::result_large_err, reason = "the type that tonic's interceptors return")]
-#[expect(clippy::unnecessary_wraps, reason = "an interceptor may refuse")]
 pub fn identify(mut request: Request<()>) -> Result<Request<()>, Status> {
     request.extensions_mut().insert(Identity::Local);
     Ok(request)
@@ -31,7 +29,6 @@ impl Identity {
     ///
     /// # Errors
     /// `UNAUTHENTICATED` where nobody put one there.
-    #[expect(clippy::result_large_err, reason = "a status, to be returned as it is")]
     pub fn of<T>(request: &Request<T>) -> Result<Self, Status> {
         let missing = || status(Code::Unauthenticated, "no_identity", "the call carries no identity");
         request.extensions().get::<Self>().cloned().ok_or_else(missing)
@@ -41,7 +38,6 @@ impl Identity {
     ///
     /// # Errors
     /// `PERMISSION_DENIED`. Events that a ledger wrote itself come back only by an import of an export.
-    #[expect(clippy::result_large_err, reason = "a status, to be returned as it is")]
     pub fn may_emit(&self, emitter: &Emitter, from_export: bool) -> Result<(), Status> {
         if *emitter == Emitter::ledger() && !from_export {
             return Err(status(

@@ -244,7 +244,7 @@ mod tests {
             fdatasync_p50_us: 64.5,
         };
         let report = report(a_load(), &tally(), Some(7), Some(0.5), 0.25, Some(floor));
-        expect![[r#""#]].assert_eq(&serde_json::to_string(&report).unwrap());
+        expect![[r#"{"events_per_s":50.0,"p50_us":500.22,"p99_us":990.21,"p999_us":999.42,"fsyncs":7,"events_per_cpu_s":200.0,"client_cpu_s":0.25,"floor":{"noop_events_per_s":80000.0,"raw_events_per_s":50000.0,"raw_p50_us":125.0,"fdatasync_p50_us":64.5},"events":100,"seconds":2.0,"clients":8,"connections":2,"batch":1,"stream":false,"event_bytes":229}"#]].assert_eq(&serde_json::to_string(&report).unwrap());
     }
 
     #[test]

@@ -270,7 +270,7 @@ impl Account {
 }
 
 fn section(title: String, columns: &'static [&'static str], rows: Vec<Vec<String>>) -> Vec<Section> {
-    if rows.is_empty() { Vec::new() } else { vec![Section::line(""), Section { title, columns, rows }] }
+    if rows.is_empty() { Vec::new() } else { vec![Section { title: format!("\n{title}"), columns, rows }] }
 }
 
 impl Shown for Account {
@@ -389,11 +389,37 @@ mod tests {
 
     #[test]
     fn the_json_of_an_account_keeps_its_promise() {
-        check_json(&Account::from(account()), &expect![[r#""#]]);
+        check_json(
+            &Account::from(account()),
+            &expect![[r#"
+            {"account":"bot-1","handle":"deploy","status":"live","position":17,"digest":"abababababababababababababababababababababababababababababababab","tokens":[{"token":"t-1","status":"revoked","digest":null,"expiry":"never","family":"t-1","scopes":[],"issued_at":null,"last_used_at":null,"revoked_at":"2023-11-14T22:13:20Z","revocation_reason":"superseded","leaked":false,"replaced_by":"t-2"},{"token":"t-2","status":"active","digest":"sha256:abababababababababababababababababababababababababababababababab","expiry":"2033-05-18T03:33:20Z","family":"t-1","scopes":["api"],"issued_at":"2023-11-14T22:13:20Z","last_used_at":null,"revoked_at":null,"revocation_reason":null,"leaked":false,"replaced_by":null}],"grants":[{"grant":"group/9","resource":null,"access":"maintainer","expires_at":null}],"kind":"bot","incarnation":1,"owner":"team-a","namespace":null,"environment":null,"protected":false,"attributes":{},"consumers":[],"version":4,"created_at":"2020-09-13T12:26:40Z","deleted_at":null}
+        "#]],
+        );
     }
 
     #[test]
     fn people_see_tokens_and_grants_below_the_account() {
-        check_page(&Account::from(account()), &expect![[r#""#]]);
+        check_page(
+            &Account::from(account()),
+            &expect![[r#"
+            account   bot-1
+            status    live
+            handle    deploy
+            kind      bot
+            owner     team-a
+            created   2020-09-13T12:26:40Z
+            position  17
+            digest    abababababababababababababababababababababababababababababababab
+
+            2 tokens
+            TOKEN  STATUS   EXPIRY                SCOPES  REVOKED               REPLACED BY
+            t-1    revoked  never                         2023-11-14T22:13:20Z  t-2
+            t-2    active   2033-05-18T03:33:20Z  api
+
+            1 grant
+            GRANT    ACCESS      RESOURCE  EXPIRES
+            group/9  maintainer
+        "#]],
+        );
     }
 }

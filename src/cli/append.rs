@@ -287,8 +287,15 @@ mod tests {
         let accepted = pb::Accepted { receipt: Some(receipt), ..Default::default() };
         check_json(
             &Answer::new(&event, Some(pb::append_result::Result::Accepted(accepted))),
-            &expect![[r#""#]],
+            &expect![[r#"
+                {"event_id":"e","emitter":"worker","position":4,"link":"0909090909090909090909090909090909090909090909090909090909090909","recorded_at":null,"already_present":false,"refused":null,"violations":[]}
+            "#]],
         );
-        check_json(&Answer::new(&event, None), &expect![[r#""#]]);
+        check_json(
+            &Answer::new(&event, None),
+            &expect![[r#"
+            {"event_id":"e","emitter":"worker","position":null,"link":null,"recorded_at":null,"already_present":false,"refused":{"reason":"unanswered","message":"the server did not answer; send it again"},"violations":[]}
+        "#]],
+        );
     }
 }

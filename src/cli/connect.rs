@@ -78,7 +78,6 @@ impl Server {
 
     /// What an error of the server means to the person who asked.
     #[must_use]
-    #[expect(clippy::needless_pass_by_value, reason = "stands in `map_err`, which gives it away")]
     pub fn failure(&self, status: Status) -> Failure {
         failure(&self.url, &status)
     }

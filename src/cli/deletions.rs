@@ -278,12 +278,23 @@ mod tests {
 
     #[test]
     fn the_json_of_a_deletion_keeps_its_promise() {
-        check_json(&Deletion::from(deletion()), &expect![[r#""#]]);
+        check_json(
+            &Deletion::from(deletion()),
+            &expect![[r#"
+            {"account":"bot-17","position":1204,"actor":"cleanup","active_tokens":1,"tokens":["t-2"],"actor_kind":"automation","handle":"deploy","occurred_at":"2024-09-11T00:00:00Z","run":"cleanup/7","request":null,"reason":null,"correlation_id":null,"namespace":"acme","owner":"team-a","grants":["group/9"],"digest_before":"0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f","status_now":"deleted"}
+        "#]],
+        );
     }
 
     #[test]
     fn a_row_begins_with_who_is_hit() {
-        check_page(&Deletion::from(deletion()), &expect![[r#""#]]);
+        check_page(
+            &Deletion::from(deletion()),
+            &expect![[r#"
+            ACCOUNT  ACTIVE TOKENS  NOW      NAMESPACE  OWNER   DELETED               ACTOR
+            bot-17   1              deleted  acme       team-a  2024-09-11T00:00:00Z  cleanup
+        "#]],
+        );
     }
 
     #[test]

@@ -379,7 +379,12 @@ mod tests {
 
     #[test]
     fn the_json_of_an_event_keeps_its_promise() {
-        check_json(&Happened::read(&rotated()).unwrap(), &expect![[r#""#]]);
+        check_json(
+            &Happened::read(&rotated()).unwrap(),
+            &expect![[r#"
+            {"position":7,"event_id":"3b241101-e2bb-4255-8caf-4136c566a962","kind":"TokenRotated","account":"bot-1","actor":"rotation-worker","actor_kind":"automation","occurred_at":"2024-08-30T06:40:00.005Z","recorded_at":"2024-08-30T06:40:01Z","emitter":"token-service","link":"cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd","cause":{"run":"rotate/7"},"data":{"new_token":{"expiry":"never","token":"t-2"},"old_token":"t-1"}}
+        "#]],
+        );
     }
 
     #[test]
@@ -389,7 +394,12 @@ mod tests {
             list.push(&Happened::read(&rotated()).unwrap()).unwrap();
             list.end(|count| counted(count, "event")).unwrap();
         });
-        expect![[r#""#]].assert_eq(&shown);
+        expect![[r#"
+            POSITION  OCCURRED              EVENT         ACCOUNT  WHAT        ACTOR
+            7         2024-08-30T06:40:00Z  TokenRotated  bot-1    t-1 -> t-2  rotation-worker
+            1 event
+        "#]]
+        .assert_eq(&shown);
     }
 
     #[test]

@@ -216,12 +216,27 @@ mod tests {
 
     #[test]
     fn the_json_of_an_import_keeps_its_promise() {
-        check_json(&summary(), &expect![[r#""#]]);
+        check_json(
+            &summary(),
+            &expect![[r#"
+            {"records":9,"duplicates":1,"failed_calls":2,"unmapped":0,"introduced":1,"already_present":0,"appended":{"AccountCreated":2,"TokenIssued":3}}
+        "#]],
+        );
     }
 
     #[test]
     fn people_see_what_was_appended_and_what_was_not() {
-        check_page(&summary(), &expect![[r#""#]]);
+        check_page(
+            &summary(),
+            &expect![[r#"
+            AccountCreated         2
+            TokenIssued            3
+            accounts introduced    1
+            repeated in the input  1
+            failed calls           2
+            9 records read, 5 events appended
+        "#]],
+        );
     }
 
     #[test]

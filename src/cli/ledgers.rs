@@ -220,11 +220,31 @@ mod tests {
 
     #[test]
     fn the_json_of_a_ledger_names_its_damage() {
-        check_json(&Description::from(answer()), &expect![[r#""#]]);
+        check_json(
+            &Description::from(answer()),
+            &expect![[r#"
+            {"ledger":"default","uid":"3b241101-e2bb-4255-8caf-4136c566a962","entries":12,"head":"0707070707070707070707070707070707070707070707070707070707070707","last_recorded_at":null,"projected":11,"stopped":"damaged","accounts":4,"emitters":[{"emitter":"hr","last_sequence":9,"missing":1}],"damage":[{"position":3,"file":"log/0.seg","offset":700,"reason":"CRC"}]}
+        "#]],
+        );
     }
 
     #[test]
     fn people_see_why_a_ledger_takes_no_appends() {
-        check_page(&Description::from(answer()), &expect![[r#""#]]);
+        check_page(
+            &Description::from(answer()),
+            &expect![[r#"
+            ledger           default
+            entries          12
+            accounts         4
+            appends          stopped: damaged
+            queries reflect  11
+            head             0707070707070707070707070707070707070707070707070707070707070707
+            uid              3b241101-e2bb-4255-8caf-4136c566a962
+            EMITTER THAT COUNTS  LAST  MISSING
+            hr                   9     1
+            DAMAGE AT  FILE       OFFSET  REASON
+            3          log/0.seg  700     CRC
+        "#]],
+        );
     }
 }

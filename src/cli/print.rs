@@ -181,8 +181,16 @@ impl Printer {
             }
             if !section.rows.is_empty() {
                 let table = self.table(section.columns, &section.rows);
-                writeln!(self.out, "{table}")?;
+                self.lines(&table)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Without the blanks that fill up the last column.
+    fn lines(&mut self, table: &Table) -> Result<(), Failure> {
+        for line in table.lines() {
+            writeln!(self.out, "{}", line.trim_end())?;
         }
         Ok(())
     }
@@ -270,7 +278,7 @@ impl<T: Shown> List<'_, T> {
         if !self.rows.is_empty() {
             let rows = std::mem::take(&mut self.rows);
             let table = self.printer.table(&[], &rows);
-            writeln!(self.printer.out, "{table}")?;
+            self.printer.lines(&table)?;
         }
         self.printer.flush()
     }
@@ -287,7 +295,7 @@ impl<T: Shown> List<'_, T> {
             Format::Table => {
                 if !rows.is_empty() {
                     let table = printer.table(T::COLUMNS, &rows);
-                    writeln!(printer.out, "{table}")?;
+                    printer.lines(&table)?;
                 }
                 let told = count(things);
                 if !told.is_empty() {
@@ -345,8 +353,7 @@ pub(crate) mod tests {
         let paper = Paper::default();
         print(&mut Printer::to(format, Box::new(paper.clone())));
         let bytes = paper.0.lock().unwrap().clone();
-        let text = String::from_utf8(bytes).unwrap();
-        text.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+        String::from_utf8(bytes).unwrap()
     }
 
     /// A thing alone, as JSON.

@@ -75,7 +75,17 @@ mod tests {
     #[test]
     fn a_rebuild_that_did_not_finish_says_so() {
         let rebuilt = Rebuilt { ledger: "default".into(), entries: 7, finished: false };
-        check_json(&rebuilt, &expect![[r#""#]]);
-        check_page(&rebuilt, &expect![[r#""#]]);
+        check_json(
+            &rebuilt,
+            &expect![[r#"
+            {"ledger":"default","entries":7,"finished":false}
+        "#]],
+        );
+        check_page(
+            &rebuilt,
+            &expect![[r#"
+            ledger default: not finished; what served before still serves, at 7 entries
+        "#]],
+        );
     }
 }

@@ -94,11 +94,16 @@ pub fn command(values: &FileValues) -> clap::Command {
         let scope = NAMES.iter().find(|(known, _)| known == name).and_then(|(_, scope)| *scope);
         let preset = |arg: clap::Arg| arg.default_value(value.clone()).required(false);
         command = match scope {
-            None => command.mut_arg(name, preset),
-            Some(scope) => command.mut_subcommand(scope, |sub| sub.mut_arg(name, preset)),
+            None => command.mut_arg(id_of(name), preset),
+            Some(scope) => command.mut_subcommand(scope, |sub| sub.mut_arg(id_of(name), preset)),
         };
     }
     command
+}
+
+/// Under which name the flag of a setting is known to the parser.
+fn id_of(name: &str) -> String {
+    name.replace('-', "_")
 }
 
 /// Shows the settings that hold, and where each comes from
@@ -156,8 +161,9 @@ fn effective(values: &FileValues, arguments: &[OsString]) -> Result<Vec<Setting>
 }
 
 fn found(name: &'static str, matches: Option<&ArgMatches>, in_file: bool) -> Setting {
-    let raw = matches.and_then(|m| m.get_raw(name)).and_then(|mut values| values.next());
-    let source = match matches.and_then(|m| m.value_source(name)) {
+    let id = id_of(name);
+    let raw = matches.and_then(|m| m.get_raw(&id)).and_then(|mut values| values.next());
+    let source = match matches.and_then(|m| m.value_source(&id)) {
         Some(ValueSource::CommandLine) => "flag",
         Some(ValueSource::EnvVariable) => "environment",
         _ if in_file => "file",
@@ -194,11 +200,12 @@ mod tests {
 
     #[test]
     fn the_servers_directory_can_come_from_the_file() {
-        let matches = command(&parse("data = \"/srv/x\"").unwrap())
+        let matches = command(&parse("data = \"/srv/x\"\nlog-format = \"json\"").unwrap())
             .try_get_matches_from(["tokenledger", "serve"])
             .unwrap();
         let serve = matches.subcommand_matches("serve").unwrap();
         assert_eq!(serve.get_one::<PathBuf>("data"), Some(&PathBuf::from("/srv/x")));
+        assert_eq!(serve.get_raw("log_format").unwrap().next().unwrap(), "json");
     }
 
     #[test]

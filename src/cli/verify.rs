@@ -117,6 +117,9 @@ impl LedgerVerdict {
     }
 }
 
+/// How many damages of a ledger people are shown; the other forms hold all.
+const DAMAGES_SHOWN_MAX: usize = 20;
+
 impl Shown for Verdict {
     const FIELDS: &'static [&'static str] = &["ok", "ledgers"];
     const COLUMNS: &'static [&'static str] = &["ok", "ledgers"];
@@ -133,9 +136,19 @@ impl Shown for Verdict {
             let row = |d: &Damage| {
                 vec![d.position.to_string(), d.file.clone(), d.offset.to_string(), d.reason.clone()]
             };
-            let title = format!("\ndamage of {}:", ledger.ledger);
+            let more = match ledger.damages() {
+                n if n > DAMAGES_SHOWN_MAX as u64 => {
+                    format!(" (the first {DAMAGES_SHOWN_MAX} of {n}; -o json lists more)")
+                }
+                _ => String::new(),
+            };
+            let title = format!("\ndamage of {}{more}:", ledger.ledger);
             let columns = &["position", "file", "offset", "reason"];
-            page.push(Section { title, columns, rows: ledger.damage.iter().map(row).collect() });
+            page.push(Section {
+                title,
+                columns,
+                rows: ledger.damage.iter().take(DAMAGES_SHOWN_MAX).map(row).collect(),
+            });
         }
         let damages = self.ledgers.iter().map(LedgerVerdict::damages).sum();
         let verdict = if self.ok { "every byte is what was written" } else { "NOT what was written" };
@@ -151,7 +164,8 @@ impl Shown for Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::print::tests::{check_json, check_page};
+    use crate::cli::print::Format;
+    use crate::cli::print::tests::{check_json, check_page, printed};
     use expect_test::expect;
     use ledger::types::{LedgerUid, Link, Position};
 
@@ -178,16 +192,45 @@ mod tests {
 
     #[test]
     fn the_json_of_a_verdict_keeps_its_promise() {
-        check_json(&Verdict::from(report()), &expect![[r#""#]]);
+        check_json(
+            &Verdict::from(report()),
+            &expect![[r#"
+            {"ok":false,"ledgers":[{"ledger":"default","entries":12,"head":"abababababababababababababababababababababababababababababababab","torn_bytes":0,"damage":[{"position":4,"file":"log/00000000000000000000.seg","offset":1234,"reason":"the entry's CRC does not hold"}],"damage_unlisted":0,"uid":"01010101-0101-0101-0101-010101010101"}]}
+        "#]],
+        );
     }
 
     #[test]
     fn people_see_each_damage_with_its_place() {
-        check_page(&Verdict::from(report()), &expect![[r#""#]]);
+        check_page(
+            &Verdict::from(report()),
+            &expect![[r#"
+            LEDGER   VERDICT  ENTRIES  TORN BYTES  DAMAGES  HEAD
+            default  damaged  12       0           1        abababababababababababababababababababababababababababababababab
+
+            damage of default:
+            POSITION  FILE                          OFFSET  REASON
+            4         log/00000000000000000000.seg  1234    the entry's CRC does not hold
+            1 ledger, 1 damage: NOT what was written
+        "#]],
+        );
+    }
+
+    #[test]
+    fn people_are_not_drowned_in_damage_but_programs_get_all_of_it() {
+        let mut many = report();
+        let one = many.ledgers[0].damage[0].clone();
+        many.ledgers[0].damage = vec![one; 50];
+        let verdict = Verdict::from(many);
+        let page = printed(Format::Table, |printer| printer.one(&verdict).unwrap());
+        assert_eq!(page.matches("1234").count(), DAMAGES_SHOWN_MAX);
+        assert!(page.contains("the first 20 of 50") && page.contains("50 damages"), "{page}");
+        let json = printed(Format::Json, |printer| printer.one(&verdict).unwrap());
+        assert_eq!(json.matches("1234").count(), 50);
     }
 
     fn run(dir: &std::path::Path) -> Result<Exit, Failure> {
-        let mut printer = Printer::to(crate::cli::print::Format::Json, Box::new(std::io::sink()));
+        let mut printer = Printer::to(Format::Json, Box::new(std::io::sink()));
         Verify { dir: dir.to_owned() }.run(&mut printer)
     }
 

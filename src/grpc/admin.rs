@@ -11,9 +11,9 @@ use tonic::{Request, Response, Status};
 
 use super::{existing, page};
 use crate::ledgers::{Ledger, Ledgers};
-use crate::wire::convert::timestamp;
 use crate::wire::pb;
 use crate::wire::pb::admin_service_server::AdminService;
+use ledger::event::timestamp;
 
 /// Looks after ledgers.
 #[derive(Clone)]

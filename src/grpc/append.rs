@@ -121,13 +121,7 @@ impl AppendService for Append {
         let (answers, outgoing) = mpsc::channel(STREAM_IN_FLIGHT_MAX);
         let append = self.clone();
         tokio::spawn(async move {
-            let mut closing = std::pin::pin!(append.ledgers.closing());
-            loop {
-                let message = tokio::select! {
-                    message = incoming.next() => message,
-                    () = &mut closing => Some(Err(shutting_down())),
-                };
-                let Some(message) = message else { return };
+            while let Some(message) = incoming.next().await {
                 let answer = match message {
                     Ok(message) => {
                         let (append, identity) = (append.clone(), identity.clone());
@@ -146,11 +140,6 @@ impl AppendService for Append {
             ReceiverStream::new(outgoing).then(|begun| async move { Ok(acknowledgement(begun?.await)) });
         Ok(Response::new(Box::pin(acknowledged)))
     }
-}
-
-fn shutting_down() -> Status {
-    let message = "the server is shutting down; send what was not acknowledged again when it is back";
-    status::status(Code::Unavailable, "shutting_down", message)
 }
 
 /// An event of a stream that is on its way, or why it is not.

@@ -142,14 +142,16 @@ impl QueryService for Query {
         let request = request.into_inner();
         let ledger = existing(&self.ledgers, &request.ledger)?;
         let (sender, receiver) = mpsc::channel(TAIL_MESSAGES);
-        let (reader, closing) = (ledger.reader, self.ledgers.closing());
+        let (reader, mut stopping) = (ledger.reader, self.ledgers.stopping());
         tokio::spawn(async move {
-            let ended = tokio::select! {
-                ended = tail(&reader, Position(request.from_position), request.stop_at_end, &sender) => ended,
-                () = closing => Err(shutting_down()),
-            };
-            if let Err(why) = ended {
-                let _ = sender.send(Err(why)).await;
+            let from = Position(request.from_position);
+            tokio::select! {
+                () = tail(&reader, from, request.stop_at_end, &sender) => {}
+                _ = stopping.wait_for(|stopping| *stopping) => {
+                    let message = "the server is shutting down; go on from the next position";
+                    // A reader that is too slow to take this sees the connection end.
+                    let _ = sender.try_send(Err(status(Code::Unavailable, "shutting_down", message)));
+                }
             }
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
@@ -316,12 +318,7 @@ type TailMessage = Result<pb::TailEventsResponse, Status>;
 
 /// Sends everything from a position on, first what is there, then what comes. Only what is durable is ever read, and the
 /// log never shows a part of a batch.
-async fn tail(
-    reader: &Reader,
-    from: Position,
-    stop_at_end: bool,
-    out: &mpsc::Sender<TailMessage>,
-) -> Result<(), Status> {
+async fn tail(reader: &Reader, from: Position, stop_at_end: bool, out: &mpsc::Sender<TailMessage>) {
     let mut tail = reader.tail();
     let mut next = from;
     let end = tail.borrow().next;
@@ -329,25 +326,29 @@ async fn tail(
         let durable = tail.borrow_and_update().next;
         let to = if stop_at_end { end } else { durable };
         while next < to {
-            let events = read(reader, next, to).await?;
-            next = Position(next.0 + events.len() as u64);
-            if out.send(Ok(pb::TailEventsResponse { events })).await.is_err() {
-                return Ok(());
+            match read(reader, next, to).await {
+                Ok(events) => {
+                    next = Position(next.0 + events.len() as u64);
+                    if out.send(Ok(pb::TailEventsResponse { events })).await.is_err() {
+                        return;
+                    }
+                }
+                Err(failed) => {
+                    let _ = out.send(Err(failed)).await;
+                    return;
+                }
             }
         }
         if stop_at_end {
-            return Ok(());
+            return;
         }
         tokio::select! {
-            changed = tail.changed() => changed.map_err(|_| shutting_down())?,
-            () = out.closed() => return Ok(()),
+            changed = tail.changed() => if changed.is_err() {
+                return;
+            },
+            () = out.closed() => return,
         }
     }
-}
-
-fn shutting_down() -> Status {
-    let message = "the server is shutting down; go on from the next position when it is back";
-    status(Code::Unavailable, "shutting_down", message)
 }
 
 async fn read(reader: &Reader, from: Position, to: Position) -> Result<Vec<pb::LedgerEvent>, Status> {
@@ -361,5 +362,9 @@ async fn read(reader: &Reader, from: Position, to: Position) -> Result<Vec<pb::L
         });
         entries.collect::<Result<Vec<_>, AskError>>()
     });
-    Ok(read.await.map_err(|_| AskError::Closing)??)
+    let events = read.await.map_err(|_| AskError::Closing)??;
+    if events.is_empty() {
+        return Err(AskError::NotFound(format!("position {from} can't be read")).into());
+    }
+    Ok(events)
 }

@@ -1,7 +1,10 @@
 //! From the domain to messages, and back.
 
 use ledger::entry;
-use ledger::event::{self, Actor, ActorKind, Difference, Expiry, RestoreOutcome, RevocationReason, Text};
+use ledger::event::{
+    self, Actor, ActorKind, RevocationReason, Text, account_kind_message, actor_message, difference_message,
+    expiry_message, outcome_message, revocation_message, timestamp,
+};
 use ledger::restore::{Conflict, DeletionSummary, Item};
 use ledger::sequencer::{Accepted, Proposal, Receipt};
 use ledger::state::{Account, Consumer, Grant, Slot, Status as AccountStatus, Token, TokenStatus, digest};
@@ -16,13 +19,6 @@ use crate::restorer::{Planned, Restored, RestoredItem};
 
 /// What is escaped in a part of a resource name.
 const PART: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b'/').add(b'?').add(b'#');
-
-/// A time as a message.
-#[must_use]
-pub fn timestamp(time: Time) -> prost_types::Timestamp {
-    let (seconds, nanos) = time.parts();
-    prost_types::Timestamp { seconds, nanos }
-}
 
 /// A time of a request.
 ///
@@ -73,15 +69,6 @@ pub fn actor(actor: Option<pb::Actor>) -> Result<Option<Actor>, Status> {
     };
     let id = Text::new(&actor.id).map_err(|e| invalid("invalid_request", format!("field `actor.id` {e}")))?;
     Ok(Some(Actor { kind, id }))
-}
-
-fn actor_message(actor: &Actor) -> pb::Actor {
-    let kind = match actor.kind {
-        ActorKind::Unknown => pb::ActorKind::Unspecified,
-        ActorKind::Human => pb::ActorKind::Human,
-        ActorKind::Automation => pb::ActorKind::Automation,
-    };
-    pb::Actor { kind: kind.into(), id: actor.id.to_string() }
 }
 
 /// A moment of a request.
@@ -160,16 +147,6 @@ fn status_message(status: AccountStatus) -> pb::AccountStatus {
     }
 }
 
-fn expiry(expiry: Expiry) -> pb::Expiry {
-    use pb::expiry::{Expiry as M, Never, Unknown};
-    let expiry = match expiry {
-        Expiry::Never => M::Never(Never {}),
-        Expiry::At(time) => M::At(timestamp(time)),
-        Expiry::Unknown => M::Unknown(Unknown {}),
-    };
-    pb::Expiry { expiry: Some(expiry) }
-}
-
 fn text<T: ToString>(text: Option<&T>) -> String {
     text.map(T::to_string).unwrap_or_default()
 }
@@ -184,13 +161,7 @@ fn token(ledger: &LedgerName, account: &str, id: &str, token: &Token, at: Time) 
         TokenStatus::Expired => pb::TokenStatus::Expired,
         TokenStatus::Revoked => pb::TokenStatus::Revoked,
     };
-    let reason = token.revoked.map_or(pb::RevocationReason::Unspecified, |(_, reason)| match reason {
-        RevocationReason::Unspecified => pb::RevocationReason::Unspecified,
-        RevocationReason::Superseded => pb::RevocationReason::Superseded,
-        RevocationReason::Unused => pb::RevocationReason::Unused,
-        RevocationReason::Leaked => pb::RevocationReason::Leaked,
-        RevocationReason::AccountDeleted => pb::RevocationReason::AccountDeleted,
-    });
+    let reason = token.revoked.map_or(RevocationReason::Unspecified, |(_, reason)| reason);
     pb::Token {
         name: format!("{}/tokens/{}", account_name(ledger, account), utf8_percent_encode(id, PART)),
         token: id.to_owned(),
@@ -198,9 +169,9 @@ fn token(ledger: &LedgerName, account: &str, id: &str, token: &Token, at: Time) 
         status: status.into(),
         digest: text(token.digest.as_ref()),
         scopes: token.scopes.iter().map(ToString::to_string).collect(),
-        expiry: Some(expiry(token.expiry)),
+        expiry: Some(expiry_message(token.expiry)),
         revoked_at: token.revoked.map(|(at, _)| timestamp(at)),
-        revocation_reason: reason.into(),
+        revocation_reason: revocation_message(reason),
         leaked: token.leaked,
         replaced_by: text(token.replaced_by.as_ref()),
         issued_at: token.issued_at.map(timestamp),
@@ -237,7 +208,7 @@ pub fn account(ledger: &LedgerName, then: &AccountThen) -> pb::Account {
         name: account_name(ledger, id),
         account: id.to_owned(),
         handle: life.handle.to_string(),
-        kind: account_kind(life.kind).into(),
+        kind: account_kind_message(life.kind),
         status: status_message(life.status).into(),
         incarnation: life.incarnation,
         owner: text(life.owner.as_ref()),
@@ -261,14 +232,6 @@ pub fn account(ledger: &LedgerName, then: &AccountThen) -> pb::Account {
             .flatten(),
         incomplete_from: incomplete_from.map(|p| p.0),
         last_event_position: last.0,
-    }
-}
-
-fn account_kind(kind: event::AccountKind) -> pb::AccountKind {
-    match kind {
-        event::AccountKind::Bot => pb::AccountKind::Bot,
-        event::AccountKind::Service => pb::AccountKind::Service,
-        event::AccountKind::Human => pb::AccountKind::Human,
     }
 }
 
@@ -313,14 +276,6 @@ fn digest_bytes(digest: Option<AccountDigest>) -> Vec<u8> {
     digest.map(|d| d.0.to_vec()).unwrap_or_default()
 }
 
-fn difference(difference: &Difference) -> pb::Difference {
-    pb::Difference {
-        what: difference.what.clone(),
-        reason: difference.reason.clone(),
-        detail: difference.detail.clone(),
-    }
-}
-
 fn gone(conflict: &Conflict) -> pb::Difference {
     pb::Difference {
         what: conflict.what.clone(),
@@ -347,7 +302,7 @@ fn plan_item(item: &Item) -> pb::PlanItem {
         conflicts: item.conflicts.iter().map(conflict).collect(),
         digest_before: digest_bytes(item.digest_before),
         digest_after: digest_bytes(item.digest_after),
-        differences: item.differences.iter().map(difference).collect(),
+        differences: item.differences.iter().map(difference_message).collect(),
         group: item.group.iter().flat_map(|g| &g.members).map(|p| p.0).collect(),
     }
 }
@@ -366,17 +321,12 @@ pub fn plan(planned: &Planned) -> pb::RestorePlan {
 }
 
 fn restored_item(item: &RestoredItem) -> pb::RestoredItem {
-    let outcome = match item.outcome {
-        RestoreOutcome::Restored => pb::RestoreOutcome::Restored,
-        RestoreOutcome::AlreadyLive => pb::RestoreOutcome::AlreadyLive,
-        RestoreOutcome::Refused => pb::RestoreOutcome::Refused,
-    };
     pb::RestoredItem {
         account: item.account.to_string(),
-        outcome: outcome.into(),
+        outcome: outcome_message(item.outcome),
         digest_before: digest_bytes(item.digest_before),
         digest_after: digest_bytes(item.digest_after),
-        differences: item.differences.iter().map(difference).collect(),
+        differences: item.differences.iter().map(difference_message).collect(),
         position: item.position.map(|p| p.0),
     }
 }

@@ -16,36 +16,23 @@ use crate::writer::WriteError;
 /// The domain of the reasons in `google.rpc.ErrorInfo`.
 pub const DOMAIN: &str = "tokenledger";
 
-/// The longest message of a status, in bytes. A status travels in HTTP headers, of which clients take 16 KiB by default;
-/// there a character may take three times its bytes, and the message stands twice.
-const MESSAGE_BYTES_MAX: usize = 2_000;
-/// The most bytes of all fields that are named as wrong, or of the evidence of a refusal.
-const DETAILS_BYTES_MAX: usize = 4_000;
+/// How much of a message is told, in bytes. A status travels in headers, of which clients take 8 to 16 KiB in all.
+const MESSAGE_BYTES_MAX: usize = 1_500;
+/// How many wrong fields are told one by one.
+const FIELDS_MAX: usize = 20;
 
-/// A message that fits in a status.
-fn bounded(mut message: String) -> String {
-    if message.len() > MESSAGE_BYTES_MAX {
-        message.truncate(message.floor_char_boundary(MESSAGE_BYTES_MAX));
-        message.push('…');
+/// The beginning of a text that is too long for a status.
+fn shortened(text: &str) -> String {
+    if text.len() <= MESSAGE_BYTES_MAX {
+        return text.to_owned();
     }
-    message
-}
-
-/// As many of the first items as fit in a status.
-fn that_fit<T>(items: &[T], bytes: impl Fn(&T) -> usize) -> &[T] {
-    let mut left = DETAILS_BYTES_MAX;
-    let fit = items.iter().take_while(|item| {
-        let rest = left.checked_sub(bytes(item));
-        left = rest.unwrap_or(0);
-        rest.is_some()
-    });
-    &items[..fit.count()]
+    let end = (0..=MESSAGE_BYTES_MAX).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    format!("{}… (and more)", &text[..end])
 }
 
 /// A status with a stable reason.
 #[must_use]
 pub fn status(code: Code, reason: &str, message: impl Into<String>) -> Status {
-    let message = bounded(message.into());
     let details = ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new());
     Status::with_error_details(code, message, details)
 }
@@ -56,14 +43,13 @@ pub fn invalid(reason: &str, message: impl Into<String>) -> Status {
     status(Code::InvalidArgument, reason, message)
 }
 
-/// An event with fields that are wrong: all of them, or the first ones where a status cannot hold them.
+/// An event with fields that are wrong: all of them.
 #[must_use]
 pub fn invalid_event(invalid: &Invalid) -> Status {
     let mut details = ErrorDetails::with_error_info("invalid_event", DOMAIN, HashMap::new());
-    let fields = that_fit(&invalid.fields, |(field, problem)| field.len() + problem.len() + 8);
-    let violations = fields.iter().map(|(field, problem)| FieldViolation::new(field, problem));
-    details.set_bad_request(violations.collect::<Vec<_>>());
-    let message = bounded(format!("{invalid} (nothing was recorded)"));
+    let violations = invalid.fields.iter().map(|(field, problem)| FieldViolation::new(field, problem));
+    details.set_bad_request(violations.take(FIELDS_MAX).collect::<Vec<_>>());
+    let message = format!("{} (nothing was recorded)", shortened(&invalid.to_string()));
     Status::with_error_details(Code::InvalidArgument, message, details)
 }
 
@@ -73,7 +59,7 @@ pub fn refusal_code(refused: &Refused) -> Code {
     match refused {
         Refused::IdTaken { .. } => Code::AlreadyExists,
         Refused::VersionMoved { .. } | Refused::Rules(_) => Code::FailedPrecondition,
-        Refused::FarFuture { .. } | Refused::Large => Code::InvalidArgument,
+        Refused::FarFuture { .. } | Refused::Large | Refused::BatchTooLarge => Code::InvalidArgument,
         Refused::WithBatch { .. } => Code::Aborted,
         Refused::Unreadable(_) => Code::Unavailable,
     }
@@ -84,12 +70,10 @@ pub fn refusal_code(refused: &Refused) -> Code {
 pub fn refused(refused: &Refused) -> Status {
     let mut metadata = HashMap::new();
     if let Refused::Rules(findings) = refused {
-        let evidence = that_fit(&findings.evidence, |item| item.len() + 1);
-        metadata.insert("evidence".to_owned(), evidence.join(","));
-        metadata.insert("evidence_items".to_owned(), findings.evidence.len().to_string());
+        metadata.insert("evidence".to_owned(), shortened(&findings.evidence.join(",")));
     }
     let details = ErrorDetails::with_error_info(refused.reason(), DOMAIN, metadata);
-    Status::with_error_details(refusal_code(refused), bounded(refused.to_string()), details)
+    Status::with_error_details(refusal_code(refused), shortened(&refused.to_string()), details)
 }
 
 /// A refusal as one result of many.

@@ -55,7 +55,9 @@ fn open(disk: Arc<dyn Disk>) -> Open {
     assert_eq!(log.damage(), []);
     let log = Arc::new(log);
     let snapshots = Path::new(DIR).join("snapshots");
-    let (state, tail) = snapshot::recover(disk.as_ref(), &snapshots, log.as_ref()).unwrap();
+    let snapshot::Recovered { state, tail, unreadable } =
+        snapshot::recover(disk.as_ref(), &snapshots, log.as_ref());
+    assert!(unreadable.is_none());
     let uid = if tail.next == Position(0) { LedgerUid([3; 16]) } else { tail.uid };
     let ids = Path::new(DIR).join("ids");
     let mut ids = IdIndex::open(Arc::clone(&disk), &ids, IdOptions::new(uid)).unwrap();
@@ -76,6 +78,7 @@ fn open(disk: Arc<dyn Disk>) -> Open {
         disk,
         snapshots,
         state,
+        tail,
         uid,
         clock: Arc::new(Noon),
         metrics: Metrics::default().of(&LedgerName::default()),

@@ -34,9 +34,10 @@ EVENT_ID = "tokenledger 2026 event id v1"
 SECTOR = 512
 FRAME = struct.Struct("<2sHHHIII")  # magic, bytes, index, count, lag, CRC of the entry, CRC of the header
 ENTRY = struct.Struct("<B16sQI32sq16sB")  # version, UID, position, epoch, previous, recorded, event id, emitter's length
-FRAME_MIN = FRAME.size + ENTRY.size + 1
+END_MARK = b"\xb7"  # the last byte of a frame
+FRAME_MIN = FRAME.size + ENTRY.size + 1 + len(END_MARK)
 GROUP_ENTRIES_MAX = 8192
-IN_FLIGHT_MAX = 8 * 1024 * 1024 + GROUP_ENTRIES_MAX * FRAME.size
+GROUP_BYTES_MAX = 8 * 1024 * 1024
 STRIDE = 64
 
 
@@ -63,8 +64,9 @@ class Frame:
             magic, self.bytes, self.index, self.count, self.lag, self.crc, self.header_crc = FRAME.unpack(self.raw)
             self.sane = magic == b"TL" and self.bytes > 0
         if self.sane:
-            self.end = offset + FRAME.size + self.bytes
-            self.entry = data[offset + FRAME.size : self.end]
+            self.end = offset + FRAME.size + self.bytes + 1
+            self.entry = data[offset + FRAME.size : self.end - 1]
+            self.ended = data[self.end - 1 : self.end] == END_MARK
 
     def header_fits(self, uid, position):
         if not self.sane or uid is None:
@@ -74,9 +76,12 @@ class Frame:
     def entry_fits(self):
         return self.sane and len(self.entry) == self.bytes and zlib.crc32(self.entry) == self.crc
 
+    def intact(self):
+        return self.entry_fits() and self.ended
+
     def named(self):
         """Ledger and position that an intact frame's entry names, if the frame was written for them."""
-        if self.entry_fits() and len(self.entry) >= 25:
+        if self.intact() and len(self.entry) >= 25:
             uid, (position,) = self.entry[1:17], struct.unpack_from("<Q", self.entry, 17)
             if self.header_fits(uid, position):
                 return uid, position
@@ -191,12 +196,15 @@ class Segment:
         while True:
             frame, due = Frame(self.data, self.offset), self.chain.next
             fits = frame.header_fits(self.uid, due)
-            if frame.entry_fits() and (fits or frame.named()):
+            if frame.intact() and (fits or frame.named()):
                 self.place(frame, due if fits else frame.named()[1], self.uid if fits else frame.named()[0])
             elif self.at_end() or self.torn():
                 break
             elif fits:
-                self.problem(due, self.offset, "the entry does not fit its CRC")
+                if frame.entry_fits():
+                    self.problem(due, frame.end - 1, "the frame does not end with its mark")
+                else:
+                    self.problem(due, self.offset, "the entry does not fit its CRC")
                 self.step_batch(frame)
                 self.skip(due + 1, frame.end)
             elif not self.lost():
@@ -215,7 +223,7 @@ class Segment:
             self.problem(due, offset, "an entry of another ledger stands here")
         if position != due:
             follower = Frame(self.data, frame.end)
-            follows = follower.entry_fits() and follower.header_fits(self.uid, due + 1)
+            follows = follower.intact() and follower.header_fits(self.uid, due + 1)
             if follows or (position > due and self.follower is not None and position >= self.follower):
                 self.problem(due, offset, f"the entry names position {position}, not {due}")
                 self.step_batch(frame)
@@ -310,7 +318,8 @@ class Segment:
     def claimed_end(self, offset):
         """Where the frame at an offset ends by the length it claims, be its header sound or not."""
         length = int.from_bytes(self.data[offset + 2 : offset + 4], "little")
-        return offset + FRAME.size + length if FRAME.size + length >= FRAME_MIN else None
+        size = FRAME.size + length + 1
+        return offset + size if size >= FRAME_MIN else None
 
     def next_frame(self, offset, due):
         """Offset and position of the next frame behind an unreadable one."""
@@ -335,7 +344,7 @@ class Segment:
     def claimed_frames(self, end):
         """Beginnings of the frames up to `end` by the lengths they claim, and the end of the last."""
         starts, offset = [], self.offset
-        while offset < end and (behind := self.claimed_end(offset)):
+        while offset + FRAME_MIN <= end and (behind := self.claimed_end(offset)):
             starts.append(offset)
             offset = behind
         return starts, offset
@@ -394,60 +403,65 @@ class Segment:
     def torn(self):
         """Whether a crash explains everything from here on: what was in flight is there in some of its sectors, and
         in the others still zero. Then goes back to where a repair would cut."""
-        hint = self.hint()
-        chain, offset = self.cut()
-        if self.follower is not None or (hint and hint >= self.offset) or self.written - offset > IN_FLIGHT_MAX:
+        hint, offset = self.hint(), self.offset
+        if self.follower is not None or (hint and hint >= offset) or not offset < self.written <= offset + GROUP_BYTES_MAX:
             return False
-        if self.written <= self.offset or not self.crash_explains(chain.next):
+        if sum(byte.bit_count() for byte in self.data[offset : self.written]) < 2 or not self.crash_explains():
             return False
-        self.torn_bytes = self.written - offset
-        self.chain, self.offset = chain, offset
+        self.chain, self.offset = self.cut()
+        self.torn_bytes = self.written - self.offset
         return True
 
-    def crash_explains(self, cut):
+    def crash_explains(self):
+        """Goes through the frames from here on. Each that fails must have a part that was never written; none may say
+        that the first that fails was durable already."""
         offset, due = self.offset, self.chain.next
         while offset < self.written:
             frame = Frame(self.data, offset)
             if frame.header_fits(self.uid, due):
-                lost = self.sector_lost(offset, frame.end) and not frame.one_bit_off()
-                if not frame.entry_fits() and not lost:
+                if due - frame.lag > self.chain.next:
                     return False
-                if max(due - frame.lag, 0) > cut:
-                    return False  # it was written when what is lost was already durable
+                if not frame.intact() and not self.entry_lost(offset, frame):
+                    return False
                 offset, due = frame.end, due + 1
                 continue
-            if frame.named() or not self.header_lost(offset):
+            if not self.unwritten(offset, offset + FRAME.size):
                 return False
-            found = self.next_frame(offset, due)
+            found = self.next_header(offset, due)
             if found is None:
-                return self.rest_lost(offset)
-            if found[1] == due:
-                return False
+                return True
             offset, due = found
         return True
 
-    def sector_lost(self, offset, end):
-        """Whether, of some sector between the two, nothing from `offset` on was written; a file that ends before its
-        capacity has lost what is behind."""
-        if self.capacity is not None and len(self.data) < self.capacity and end > len(self.data):
-            return True
-        borders = [offset, *range(offset // SECTOR * SECTOR + SECTOR, end, SECTOR)]
-        return any(zero(self.data, start, start // SECTOR * SECTOR + SECTOR) for start in borders)
-
-    def header_lost(self, offset):
-        border = offset // SECTOR * SECTOR + SECTOR
-        part = self.data[offset : min(offset + FRAME.size, border)]
-        return (part[:2] == b"TL"[: len(part)] or not part.strip(b"\0")) and self.sector_lost(offset, offset + FRAME.size)
-
-    def rest_lost(self, offset):
-        """Whether what lies behind a lost header can be sectors of entries: written from their beginning, and not just
-        a single byte."""
-        start = offset // SECTOR * SECTOR + SECTOR
-        sectors = [self.data[s : s + SECTOR] for s in range(start, self.written, SECTOR)]
-        sectors = [sector for sector in sectors if sector.strip(b"\0")]
-        if any(zero(sector, 0, 16) for sector in sectors):
+    def entry_lost(self, offset, frame):
+        """Whether what fails was not written: the end mark, or anything of a frame whose entry is not right."""
+        if frame.entry_fits():
+            return self.unwritten(frame.end - 1, frame.end)
+        if frame.one_bit_off() and not self.ends_before(frame.end):
             return False
-        return start >= self.written or sum(byte != 0 for sector in sectors for byte in sector) > 1
+        return self.unwritten(offset, frame.end)
+
+    def ends_before(self, end):
+        """Whether the file ends early, and before this."""
+        return self.capacity is not None and len(self.data) < self.capacity and end > len(self.data)
+
+    def unwritten(self, start, end):
+        """Whether some of these bytes never reached the disk: they lie behind a file that ends early, or in a sector
+        that is zero from the first byte that fails (`self.offset`) on."""
+        file = max(len(self.data), self.capacity or 0)
+        sectors = range(start // SECTOR * SECTOR, min(end, file), SECTOR)
+        return self.ends_before(end) or any(zero(self.data, max(s, self.offset), s + SECTOR) for s in sectors)
+
+    def next_header(self, offset, due):
+        """Offset and position of the next header for one of the positions that can follow in the same group."""
+        hit = self.data.find(b"TL", offset + 1, self.written + 1)
+        while 0 <= hit < self.written:
+            frame = Frame(self.data, hit)
+            for position in range(due + 1, due + GROUP_ENTRIES_MAX):
+                if frame.header_fits(self.uid, position):
+                    return hit, position
+            hit = self.data.find(b"TL", hit + 1, self.written + 1)
+        return None
 
     # ---- behind the frames ------------------------------------------------------------------------------------
 
@@ -456,7 +470,7 @@ class Segment:
         if self.written <= self.offset:
             return True
         start = sector_up(self.offset)
-        if self.whole and self.batch is None:
+        if self.whole and self.batch is None and self.ids:
             ended = self.footer_stands_at(start)
         else:
             ended = self.hint() == start and zero(self.data, self.offset, start)
@@ -483,9 +497,9 @@ class Segment:
         if (claim and sum(claim[:2]) > self.chain.next) or not zero(self.data, self.offset, start):
             return False
         for i in range(0, len(expected), SECTOR):
-            pairs = [pair for pair in zip(expected[i : i + SECTOR], self.data[start + i : start + i + SECTOR]) if pair[0]]
-            written = sum(byte != 0 for byte in expected[i : i + SECTOR])
-            if written and 2 * sum(a == b for a, b in pairs) >= written:
+            pairs = zip(expected[i : i + SECTOR], self.data[start + i : start + i + SECTOR])
+            same = [a == b for a, b in pairs if a]
+            if sum(same) >= 8 and 2 * sum(same) >= len(same):
                 return True
         return False
 

@@ -20,7 +20,10 @@ async fn a_hundred_identical_requests_make_one_event_and_a_hundred_equal_receipt
     let first = accepted[0].receipt.clone();
     assert!(accepted.iter().all(|a| a.receipt == first));
     assert_eq!(accepted.iter().filter(|a| !a.already_present).count(), 1);
-    assert_eq!(clients.events(pb::EventFilter { account: "bot-1".into(), ..Default::default() }).await.len(), 1);
+    assert_eq!(
+        clients.events(pb::EventFilter { account: "bot-1".into(), ..Default::default() }).await.len(),
+        1
+    );
     server.check().await;
 }
 
@@ -47,11 +50,13 @@ async fn an_atomic_batch_is_all_or_nothing() {
     let good = event("bot-1", created("bot-1"));
     clients.record(good.clone()).await;
     let taken = pb::Event { fact: Some(created("other")), ..good };
-    let results = clients.batch(vec![event("bot-1", issued("t1")), taken, event("bot-1", issued("t2"))], true).await;
+    let results =
+        clients.batch(vec![event("bot-1", issued("t1")), taken, event("bot-1", issued("t2"))], true).await;
     assert!(results.iter().all(|r| matches!(r.result, Some(pb_result::Refused(_)))), "{results:?}");
     let account = clients.account("bot-1", None).await.unwrap();
     assert_eq!((account.tokens.len(), account.version), (0, 1));
-    let results = clients.batch(vec![event("bot-1", issued("t1")), event("bot-1", granted("g", "dev"))], true).await;
+    let results =
+        clients.batch(vec![event("bot-1", issued("t1")), event("bot-1", granted("g", "dev"))], true).await;
     assert!(results.iter().all(|r| matches!(r.result, Some(pb_result::Accepted(_)))), "{results:?}");
     server.check().await;
 }

@@ -110,12 +110,17 @@ impl Clients {
     }
 
     pub async fn batch(&self, events: Vec<pb::Event>, atomic: bool) -> Vec<pb::AppendResult> {
-        let proposals = events.into_iter().map(|event| pb::Proposal { event: Some(event), expected_version: None });
+        let proposals =
+            events.into_iter().map(|event| pb::Proposal { event: Some(event), expected_version: None });
         let request = pb::AppendBatchRequest { proposals: proposals.collect(), atomic, ..Default::default() };
         self.append.clone().append_batch(request).await.unwrap().into_inner().results
     }
 
-    pub async fn account(&self, account: &str, as_of: Option<pb::AsOf>) -> Result<pb::Account, tonic::Status> {
+    pub async fn account(
+        &self,
+        account: &str,
+        as_of: Option<pb::AsOf>,
+    ) -> Result<pb::Account, tonic::Status> {
         let request = pb::GetAccountRequest { account: account.into(), as_of, ..Default::default() };
         Ok(self.query.clone().get_account(request).await?.into_inner().account.unwrap())
     }
@@ -142,7 +147,8 @@ impl Clients {
 
     pub async fn plan(&self, accounts: &[&str]) -> pb::RestorePlan {
         let accounts = accounts.iter().map(ToString::to_string).collect();
-        let request = pb::PlanRestoreRequest { accounts, actor: Some(human("responder")), ..Default::default() };
+        let request =
+            pb::PlanRestoreRequest { accounts, actor: Some(human("responder")), ..Default::default() };
         self.restore.clone().plan_restore(request).await.unwrap().into_inner().plan.unwrap()
     }
 
@@ -211,7 +217,11 @@ pub fn issued(id: &str) -> pb::event::Fact {
 }
 
 pub fn granted(id: &str, access: &str) -> pb::event::Fact {
-    pb::event::Fact::GrantAdded(pb::GrantAdded { grant: id.into(), access: access.into(), ..Default::default() })
+    pb::event::Fact::GrantAdded(pb::GrantAdded {
+        grant: id.into(),
+        access: access.into(),
+        ..Default::default()
+    })
 }
 
 pub fn deleted() -> pb::event::Fact {
@@ -219,7 +229,7 @@ pub fn deleted() -> pb::event::Fact {
 }
 
 /// The state roots of all ledgers, by name.
-async fn roots(clients: &Clients) -> Vec<(String, Vec<u8>, u64)> {
+pub async fn roots(clients: &Clients) -> Vec<(String, Vec<u8>, u64)> {
     let ledgers = clients.admin.clone().list_ledgers(pb::ListLedgersRequest::default()).await.unwrap();
     let mut roots = Vec::new();
     for ledger in ledgers.into_inner().ledgers {
@@ -275,8 +285,12 @@ async fn check_index(clients: &Clients, ledger: &str, entries: u64) {
     if entries <= 300 {
         for (kind, count) in by_kind {
             let filter = Some(pb::EventFilter { kind, ..Default::default() });
-            let request =
-                pb::ListEventsRequest { ledger: ledger.into(), filter, page_size: 1000, ..Default::default() };
+            let request = pb::ListEventsRequest {
+                ledger: ledger.into(),
+                filter,
+                page_size: 1000,
+                ..Default::default()
+            };
             let listed = query.list_events(request).await.unwrap().into_inner();
             assert_eq!(listed.events.len() as u64, count);
         }
@@ -288,7 +302,8 @@ pub fn independent(data: &Path) {
     let python = std::env::var("TOKENLEDGER_PYTHON").unwrap_or_else(|_| "python3".into());
     let usable = std::process::Command::new(&python).args(["-c", "import blake3"]).output();
     if !usable.is_ok_and(|output| output.status.success()) {
-        let missing = "SKIPPED: tests/independent/verify.py, since Python has no package `blake3` (pip install blake3)";
+        let missing =
+            "SKIPPED: tests/independent/verify.py, since Python has no package `blake3` (pip install blake3)";
         assert!(std::env::var_os("TOKENLEDGER_REQUIRE_ALL").is_none(), "{missing}");
         eprintln!("{missing}");
         return;

@@ -33,7 +33,7 @@ pub fn to_message(event: &Event) -> pb::Event {
         emitter: event.emitter.to_string(),
         emitter_sequence: event.emitter_sequence,
         occurred_at: Some(timestamp(event.occurred_at)),
-        actor: Some(actor(&event.actor)),
+        actor: Some(actor_message(&event.actor)),
         cause: (event.cause != Cause::default()).then(|| cause(&event.cause)),
         account: text(event.account.as_ref()),
         fact: fact(&event.fact),
@@ -56,7 +56,9 @@ fn violation(violation: &Violation) -> pb::Violation {
     pb::Violation { rule: violation.rule.clone(), message: violation.message.clone() }
 }
 
-fn timestamp(time: Time) -> prost_types::Timestamp {
+/// A time as a message.
+#[must_use]
+pub fn timestamp(time: Time) -> prost_types::Timestamp {
     let (seconds, nanos) = time.parts();
     prost_types::Timestamp { seconds, nanos }
 }
@@ -73,7 +75,9 @@ fn attributes(map: &std::collections::BTreeMap<Text, String>) -> std::collection
     map.iter().map(|(key, value)| (key.to_string(), value.clone())).collect()
 }
 
-fn actor(actor: &Actor) -> pb::Actor {
+/// An actor as a message.
+#[must_use]
+pub fn actor_message(actor: &Actor) -> pb::Actor {
     let kind = match actor.kind {
         ActorKind::Unknown => pb::ActorKind::Unspecified,
         ActorKind::Human => pb::ActorKind::Human,
@@ -91,7 +95,9 @@ fn cause(cause: &Cause) -> pb::Cause {
     }
 }
 
-fn account_kind(kind: AccountKind) -> i32 {
+/// The kind of an account as a number of the enumeration `AccountKind`.
+#[must_use]
+pub fn account_kind_message(kind: AccountKind) -> i32 {
     match kind {
         AccountKind::Bot => pb::AccountKind::Bot,
         AccountKind::Service => pb::AccountKind::Service,
@@ -100,7 +106,9 @@ fn account_kind(kind: AccountKind) -> i32 {
     .into()
 }
 
-fn expiry(expiry: Expiry) -> pb::Expiry {
+/// An expiry as a message.
+#[must_use]
+pub fn expiry_message(expiry: Expiry) -> pb::Expiry {
     use pb::expiry::{Expiry as M, Never, Unknown};
     let expiry = match expiry {
         Expiry::Never => M::Never(Never {}),
@@ -110,17 +118,43 @@ fn expiry(expiry: Expiry) -> pb::Expiry {
     pb::Expiry { expiry: Some(expiry) }
 }
 
+/// A reason as a number of the enumeration `RevocationReason`.
+#[must_use]
+pub fn revocation_message(reason: RevocationReason) -> i32 {
+    match reason {
+        RevocationReason::Unspecified => pb::RevocationReason::Unspecified,
+        RevocationReason::Superseded => pb::RevocationReason::Superseded,
+        RevocationReason::Unused => pb::RevocationReason::Unused,
+        RevocationReason::Leaked => pb::RevocationReason::Leaked,
+        RevocationReason::AccountDeleted => pb::RevocationReason::AccountDeleted,
+    }
+    .into()
+}
+
+/// What became of an account, as a number of the enumeration `RestoreOutcome`.
+#[must_use]
+pub fn outcome_message(outcome: RestoreOutcome) -> i32 {
+    match outcome {
+        RestoreOutcome::Restored => pb::RestoreOutcome::Restored,
+        RestoreOutcome::AlreadyLive => pb::RestoreOutcome::AlreadyLive,
+        RestoreOutcome::Refused => pb::RestoreOutcome::Refused,
+    }
+    .into()
+}
+
 fn issued(token: &IssuedToken) -> pb::TokenIssued {
     pb::TokenIssued {
         token: token.token.to_string(),
         digest: text(token.digest.as_ref()),
         family: text(token.family.as_ref()),
         scopes: texts(&token.scopes),
-        expiry: Some(expiry(token.expiry)),
+        expiry: Some(expiry_message(token.expiry)),
     }
 }
 
-fn difference(difference: &Difference) -> pb::Difference {
+/// A difference as a message.
+#[must_use]
+pub fn difference_message(difference: &Difference) -> pb::Difference {
     pb::Difference {
         what: difference.what.clone(),
         reason: difference.reason.clone(),
@@ -138,7 +172,7 @@ fn account_fact(fact: &Fact) -> Option<pb::event::Fact> {
         Fact::LedgerCreated { name } => M::LedgerCreated(pb::LedgerCreated { name: name.to_string() }),
         Fact::AccountCreated { kind, handle, owner, namespace, environment, protected, attributes: map } => {
             M::AccountCreated(pb::AccountCreated {
-                kind: account_kind(*kind),
+                kind: account_kind_message(*kind),
                 handle: handle.to_string(),
                 owner: text(owner.as_ref()),
                 namespace: text(namespace.as_ref()),
@@ -176,11 +210,11 @@ fn account_fact(fact: &Fact) -> Option<pb::event::Fact> {
                 incarnation: *incarnation,
                 digest_before: digest_before.map(|d| d.0.to_vec()).unwrap_or_default(),
                 digest_after: digest_after.map(|d| d.0.to_vec()).unwrap_or_default(),
-                differences: differences.iter().map(difference).collect(),
+                differences: differences.iter().map(difference_message).collect(),
             })
         }
         Fact::LegacyImported { kind, handle, source, namespace } => M::LegacyImported(pb::LegacyImported {
-            kind: account_kind(*kind),
+            kind: account_kind_message(*kind),
             handle: handle.to_string(),
             source: source.to_string(),
             namespace: text(namespace.as_ref()),
@@ -199,16 +233,10 @@ fn token_fact(fact: &Fact) -> Option<pb::event::Fact> {
             overlap_until: overlap_until.map(timestamp),
         }),
         Fact::TokenExpired { token } => M::TokenExpired(pb::TokenExpired { token: token.to_string() }),
-        Fact::TokenRevoked { token, reason } => {
-            let reason = match reason {
-                RevocationReason::Unspecified => pb::RevocationReason::Unspecified,
-                RevocationReason::Superseded => pb::RevocationReason::Superseded,
-                RevocationReason::Unused => pb::RevocationReason::Unused,
-                RevocationReason::Leaked => pb::RevocationReason::Leaked,
-                RevocationReason::AccountDeleted => pb::RevocationReason::AccountDeleted,
-            };
-            M::TokenRevoked(pb::TokenRevoked { token: token.to_string(), reason: reason.into() })
-        }
+        Fact::TokenRevoked { token, reason } => M::TokenRevoked(pb::TokenRevoked {
+            token: token.to_string(),
+            reason: revocation_message(*reason),
+        }),
         Fact::TokenReinstated { token, plan } => {
             M::TokenReinstated(pb::TokenReinstated { token: token.to_string(), plan: text(plan.as_ref()) })
         }
@@ -277,7 +305,7 @@ fn job_fact(fact: &Fact) -> Option<pb::event::Fact> {
             M::RolloutStageChanged(pb::RolloutStageChanged {
                 job: job.to_string(),
                 stage: Some(rollout_stage(stage)),
-                approved_by: approved_by.as_ref().map(actor),
+                approved_by: approved_by.as_ref().map(actor_message),
             })
         }
         _ => return request_fact(fact),
@@ -352,14 +380,9 @@ fn request_fact(fact: &Fact) -> Option<pb::event::Fact> {
 }
 
 fn not_restored_message(item: &NotRestored) -> pb::restore_completed::NotRestored {
-    let outcome = match item.outcome {
-        RestoreOutcome::Restored => pb::RestoreOutcome::Restored,
-        RestoreOutcome::AlreadyLive => pb::RestoreOutcome::AlreadyLive,
-        RestoreOutcome::Refused => pb::RestoreOutcome::Refused,
-    };
     pb::restore_completed::NotRestored {
         account: item.account.to_string(),
-        outcome: outcome.into(),
+        outcome: outcome_message(item.outcome),
         reason: item.reason.clone(),
     }
 }

@@ -16,7 +16,10 @@ use uuid::Uuid;
 use crate::types::{AccountDigest, Emitter, Position, Time};
 
 pub use decode::{Invalid, parse, stored};
-pub use encode::{annotations_message, encode_annotations, encode_sent, to_message};
+pub use encode::{
+    account_kind_message, actor_message, annotations_message, difference_message, encode_annotations,
+    encode_sent, expiry_message, outcome_message, revocation_message, timestamp, to_message,
+};
 pub use kind::Kind;
 pub use names::{
     AccountId, BadText, ConsumerId, FamilyId, GrantId, Handle, NOTE_BYTES_MAX, Namespace, RequestId, RunId,

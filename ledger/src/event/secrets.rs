@@ -53,8 +53,12 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
         .flatten()
 }
 
+/// A token's value may be one part of an id or of a path; values in base64 hold slashes themselves.
 fn known_word(word: &str) -> Option<&'static str> {
-    prefixed(word).or_else(|| web_token(word)).or_else(|| opaque(word))
+    word.split([':', '|', '&', '?', '@']).find_map(|part| {
+        let whole = prefixed(part).or_else(|| opaque(part));
+        whole.or_else(|| part.split('/').find_map(|part| prefixed(part).or_else(|| web_token(part))))
+    })
 }
 
 fn prefixed(word: &str) -> Option<&'static str> {
@@ -121,6 +125,8 @@ mod tests {
             concat!("glp", "at-AbCdEfGhIjKlMnOpQrSt"),
             concat!("ghp", "_0123456789abcdefghijABCDEFGHIJ012345"),
             concat!("Bearer eyJ", "hbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.dBjftJeZ4CVPmB92K27uhbUJU1p1r"),
+            concat!("project-7:glp", "at-AbCdEfGhIjKlMnOpQrSt"),
+            concat!("projects/7/ghp", "_0123456789abcdefghijABCDEFGHIJ012345"),
             concat!("token=xox", "b-123456789012-abcdefghijkl"),
             concat!("IQoJb3JpZ2lu", "X2VjEJr//////////wEaCXVzLWVhc3QtMSJHMEUCIQDx9fake+fake"),
             concat!("wJalrXUtnFEMI/K7MDENG/", "bPxRfiCYEXAMPLEKEY"),

@@ -4,6 +4,9 @@ use crate::event::{AccountId, Event, Fact, Handle, Namespace, RevocationReason, 
 use crate::state::{Account, Slot, State, Status};
 use crate::types::Time;
 
+/// How many things are named that stand against an event, of each kind: a refusal must fit in an entry.
+const EVIDENCE_MAX: usize = 40;
+
 /// The rules that an event breaks, and what stands against it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Findings {
@@ -80,7 +83,7 @@ fn judge_deletion(account: &Account, event: &Event, now: Time, findings: &mut Fi
     let active: Vec<&TokenId> = account.active_tokens(event.occurred_at.min(now)).collect();
     if !active.is_empty() {
         findings.add("active_tokens", format!("the account has {} active token(s)", active.len()));
-        findings.evidence.extend(active.iter().take(100).map(|token| format!("token/{token}")));
+        findings.evidence.extend(active.iter().take(EVIDENCE_MAX).map(|token| format!("token/{token}")));
     }
 }
 
@@ -151,7 +154,9 @@ fn judge_handle(state: &State, id: &AccountId, event: &Event, findings: &mut Fin
         state.holders(namespace.as_ref(), &handle).filter(|holder| *holder != id).collect();
     if !others.is_empty() {
         findings.add("handle_taken", "another account has this handle");
-        findings.evidence.extend(others.iter().take(100).map(|account| format!("account/{account}")));
+        findings
+            .evidence
+            .extend(others.iter().take(EVIDENCE_MAX).map(|account| format!("account/{account}")));
     }
 }
 

@@ -1,7 +1,7 @@
 //! The index of event ids: which positions may hold the event with this key, for ever.
 //!
 //! The newest ids are in memory; the rest stand in immutable sorted runs (`ids/FIRST-LAST.run`, drawn in
-//! `docs/ids-format.md`), which follow one another from position 0 without gaps. A run is asked through its filter,
+//! `docs/format.md`), which follow one another from position 0 without gaps. A run is asked through its filter,
 //! which is in memory and answers "certainly not" or names the very records to read: a new id costs a look at a
 //! handful of filters and hardly ever touches the disk.
 //!

@@ -76,7 +76,8 @@ fn an_entry_is_shown_byte_by_byte() {
             137  event.3                190100000000000000 = 1
             146  event.4                2502000000 = 2
             151  event.5                2a02fffe = fffe
-            155  link                    = 5c5cf023195c57664b1363c77122a194691d1fe0a95cab5219ae4e7a96b1ac89
+            155  frame.end_mark         b7 = fits
+            156  link                    = 5c5cf023195c57664b1363c77122a194691d1fe0a95cab5219ae4e7a96b1ac89
         "#]],
     );
 }
@@ -99,13 +100,16 @@ fn an_event_without_names_is_shown_by_its_numbers() {
 #[test]
 fn a_changed_entry_is_shown_not_to_fit() {
     let mut frame = planned(EVENT).frame();
-    let last = frame.len() - 1;
+    let last = frame.len() - 2;
     frame[last] ^= 1;
     let value = |frame: &[u8], name: &str| {
         describe(frame, None).into_iter().find(|field| field.name == name).unwrap().value
     };
     assert!(value(&frame, "frame.entry_crc").ends_with("does not fit"));
     assert!(value(&frame, "frame.header_crc").ends_with(", fits"));
+    assert_eq!(value(&frame, "frame.end_mark"), "fits");
+    frame[last + 1] ^= 1;
+    assert_eq!(value(&frame, "frame.end_mark"), "does not fit");
     frame[9] ^= 1;
     assert!(value(&frame, "frame.header_crc").ends_with("does not fit"));
 }

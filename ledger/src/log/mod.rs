@@ -15,6 +15,8 @@ mod repair;
 mod segment;
 mod segments;
 mod survey;
+#[cfg(test)]
+mod tests;
 mod view;
 mod write;
 
@@ -41,8 +43,9 @@ pub struct Tail {
     pub epoch: u32,
 }
 
-/// The bytes that stand before an entry in a segment: see `docs/format.md`.
-pub const FRAME_BYTES: usize = frame::FRAME_HEADER_BYTES;
+/// The bytes that a frame has beside its entry, before and behind it: see `docs/format.md`. With them an entry counts
+/// towards [`GROUP_BYTES_MAX`].
+pub const FRAME_BYTES: usize = frame::FRAME_EXTRA_BYTES;
 
 impl Tail {
     /// The end behind an entry.

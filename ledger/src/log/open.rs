@@ -19,7 +19,7 @@ use super::segment::{self, BadHeader, HEADER_BYTES, NEXT_NAME, SegmentHeader, TO
 use super::segments::SegmentOptions;
 use super::survey::{Survey, survey};
 use super::view::{OpenSegment, Sealed, View};
-use super::{Damage, Tail};
+use super::{Damage, GROUP_BYTES_MAX, Tail};
 
 /// Why a log could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +54,7 @@ pub(crate) fn open(
 ) -> Result<Opened, OpenError> {
     let mut opening = Opening::new(disk, ledger_dir, options);
     let names = opening.names()?;
-    let segments = opening.without_blank(names.segments)?;
+    let segments = names.segments;
     if let Some((last, closed)) = segments.split_last() {
         for (n, (name, first)) in closed.iter().enumerate() {
             let limit = segments.get(n + 1).map_or(*first, |(_, next)| *next);
@@ -152,19 +152,6 @@ impl<'a> Opening<'a> {
     fn damaged(&mut self, position: Position, name: &str, offset: u64, reason: &str) {
         let file = if name.is_empty() { "log".to_owned() } else { reported(name) };
         self.damage.push(Damage { position, file, offset, reason: reason.to_owned() });
-    }
-
-    /// Drops a last segment that holds nothing but zeros, not even a header.
-    fn without_blank(&self, mut segments: Vec<(String, Position)>) -> io::Result<Vec<(String, Position)>> {
-        let Some((name, _)) = segments.last() else { return Ok(segments) };
-        let path = self.dir.join(name);
-        let file = self.disk.open(&path, Open::Read)?;
-        if is_blank(file.as_ref())? {
-            self.disk.remove(&path)?;
-            self.disk.sync_dir(&self.dir)?;
-            segments.pop();
-        }
-        Ok(segments)
     }
 
     /// Reads the header of a segment and checks that it continues the one before.
@@ -268,6 +255,9 @@ impl<'a> Opening<'a> {
     fn last(&mut self, name: &str, first: Position) -> Result<(), OpenError> {
         let source = self.source(name, first)?;
         if self.by_footer(&source, first)?.is_some() {
+            if self.damage.is_empty() {
+                self.make_durable(name, source.file_bytes)?;
+            }
             return Ok(());
         }
         let mut bytes = read_range(source.file.as_ref(), 0, source.file_bytes)?;
@@ -344,6 +334,18 @@ impl<'a> Opening<'a> {
         Ok(())
     }
 
+    /// What is found sound counts as durable from here on, so it must be. A process that was killed between a write and
+    /// its sync leaves bytes that are only in the system's cache; and after a sync that failed the system may take them
+    /// for written, so that another sync alone does nothing. So the end of the file, as much as can have been in
+    /// flight, is written once more before it is synced.
+    fn make_durable(&self, name: &str, end: u64) -> io::Result<()> {
+        let file = self.disk.open(&self.dir.join(name), Open::Write)?;
+        let start = end.saturating_sub(GROUP_BYTES_MAX as u64);
+        file.write_at(&read_range(file.as_ref(), start, end)?, start)?;
+        file.sync()?;
+        self.disk.sync_dir(&self.dir)
+    }
+
     fn take_open(&mut self, source: &Source<'_>, index: Index) {
         self.before = index.end;
         self.open = Some(self.segment(source, index));
@@ -368,10 +370,12 @@ impl<'a> Opening<'a> {
             State::TornFooter => {
                 (align(index.end.offset), source.file_bytes, "a footer that a crash cut short")
             }
-            State::Clean | State::Damaged(_) => {
+            State::Clean => {
+                self.make_durable(source.name, index.end.offset)?;
                 self.file = Some(file);
                 return Ok(());
             }
+            State::Damaged(_) => return Ok(()),
         };
         let end = end.min(source.file_bytes).max(start);
         let mut repair = Repair {
@@ -426,19 +430,4 @@ enum State {
     Torn(u64, &'static str),
     /// With the reason, where it has not been told yet.
     Damaged(Option<String>),
-}
-
-/// Whether a file holds nothing but zeros.
-fn is_blank(file: &dyn DiskFile) -> io::Result<bool> {
-    let bytes = file.len()?;
-    let mut at = 0;
-    while at < bytes {
-        // The first piece is a header alone, as hardly any file is blank.
-        let end = if at == 0 { HEADER_BYTES } else { at + (1 << 20) };
-        if read_range(file, at, end.min(bytes))?.iter().any(|b| *b != 0) {
-            return Ok(false);
-        }
-        at = end;
-    }
-    Ok(true)
 }

@@ -16,7 +16,8 @@ impl Walk<'_> {
             return Ok(true);
         }
         let start = sector_up(offset);
-        let computable = self.whole && matches!(self.batch, Batch::Between);
+        let entries = !self.contents.ids.is_empty();
+        let computable = self.whole && entries && matches!(self.batch, Batch::Between);
         let ended = if computable { self.at_footer(start)? } else { self.hint == Some(start) };
         let ended = ended && (computable || self.source.zero(offset, start)?);
         if ended {

@@ -12,6 +12,8 @@ const MAGIC_BEHIND: &[u8; 8] = b"TKLFOOTE";
 const FIXED_BYTES: usize = 88;
 const BEHIND_BYTES: usize = 16;
 const ID_BYTES: usize = 12;
+/// Fewer equal bytes may be chance.
+const ALIKE_BYTES_MIN: usize = 8;
 
 /// What the entries of a segment say that its footer must hold.
 #[derive(Clone, Debug, Default)]
@@ -82,14 +84,14 @@ impl Expected {
         Self { bytes, first: facts.first, entries, numbers: contents.ids.iter().map(|id| id.1).collect() }
     }
 
-    /// Whether at least half of what some sector of the footer must hold stands in the file at `start`: then a footer
-    /// was written there, whatever became of it.
+    /// Whether a footer was written at `start`, whatever became of it: at least half of what some sector of it must
+    /// hold stands there, and at least eight bytes.
     pub(super) fn resembles(&self, source: &mut Source<'_>, start: u64) -> io::Result<bool> {
         for (i, expected) in self.bytes.chunks(SECTOR as usize).enumerate() {
             let actual = source.read(start + i as u64 * SECTOR, expected.len())?;
-            let nonzero = expected.iter().filter(|b| **b != 0).count();
-            let equal = expected.iter().zip(actual).filter(|(e, a)| **e != 0 && e == a).count();
-            if nonzero > 0 && equal * 2 >= nonzero {
+            let pairs = expected.iter().zip(actual).filter(|(e, _)| **e != 0);
+            let (equal, all) = pairs.fold((0, 0), |(n, all), (e, a)| (n + usize::from(e == a), all + 1));
+            if equal >= ALIKE_BYTES_MIN && equal * 2 >= all {
                 return Ok(true);
             }
         }

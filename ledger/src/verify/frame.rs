@@ -1,14 +1,21 @@
-//! One frame: the 20 bytes before an entry, and what they promise about it.
+//! One frame: the 20 bytes before an entry, what they promise about it, and the mark behind it.
+
+use std::collections::HashMap;
+use std::ops::RangeInclusive;
 
 use crate::entry::{self, BadEntry, HEADER_FIXED_BYTES, Header};
 use crate::types::{LedgerUid, Link, Position};
 
 /// The bytes of a frame before its entry.
 pub(crate) const FRAME_HEADER_BYTES: u64 = 20;
+/// The bytes that a frame has beside its entry.
+pub(super) const FRAME_EXTRA_BYTES: u64 = FRAME_HEADER_BYTES + 1;
+/// The last byte of a frame.
+pub(crate) const END_MARK: u8 = 0xB7;
 /// The first two bytes of a frame.
 pub(super) const FRAME_MAGIC: [u8; 2] = [0x54, 0x4C];
 /// The smallest frame that holds an entry: with an emitter of one letter, and no event.
-pub(super) const FRAME_BYTES_MIN: u64 = FRAME_HEADER_BYTES + HEADER_FIXED_BYTES as u64 + 1;
+pub(super) const FRAME_BYTES_MIN: u64 = FRAME_EXTRA_BYTES + HEADER_FIXED_BYTES as u64 + 1;
 
 /// The fields of a frame's header, not yet believed.
 #[derive(Clone, Copy, Debug)]
@@ -42,16 +49,28 @@ impl FrameHeader {
 
     /// Whether the header is as it was written, for an entry of this ledger at this position.
     pub(crate) fn sound(&self, uid: LedgerUid, position: Position) -> bool {
-        let mut crc = crc32fast::Hasher::new();
-        crc.update(&uid.0);
-        crc.update(&position.0.to_le_bytes());
-        crc.update(&self.raw);
-        crc.finalize() == self.header_crc
+        header_crc(uid, position, &self.raw) == self.header_crc
     }
 
-    /// Bytes of the frame, its entry included.
+    /// Bytes of the frame, its entry and end mark included.
     pub(crate) fn frame_bytes(&self) -> u64 {
-        FRAME_HEADER_BYTES + u64::from(self.entry_bytes)
+        FRAME_EXTRA_BYTES + u64::from(self.entry_bytes)
+    }
+
+    /// Of the bytes of this frame, those of its entry: as many of them as are there.
+    pub(crate) fn entry<'a>(&self, frame: &'a [u8]) -> &'a [u8] {
+        let behind = frame.get(FRAME_HEADER_BYTES as usize..).unwrap_or_default();
+        behind.get(..usize::from(self.entry_bytes)).unwrap_or(behind)
+    }
+
+    /// Whether the frame ends as every frame does.
+    pub(crate) fn ended(&self, frame: &[u8]) -> bool {
+        frame.get(self.frame_bytes() as usize - 1) == Some(&END_MARK)
+    }
+
+    /// How many entries were durable when the frame of `position` was written.
+    pub(super) fn durable(&self, position: Position) -> Position {
+        Position(position.0.saturating_sub(u64::from(self.lag)))
     }
 
     /// Whether these are the bytes of its entry.
@@ -63,6 +82,36 @@ impl FrameHeader {
     pub(super) fn one_bit_off(&self, entry: &[u8]) -> bool {
         entry.len() == usize::from(self.entry_bytes)
             && one_bit_syndrome(crc32fast::hash(entry) ^ self.entry_crc, entry.len())
+    }
+}
+
+fn header_crc(uid: LedgerUid, position: Position, raw: &[u8; 16]) -> u32 {
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(&uid.0);
+    crc.update(&position.0.to_le_bytes());
+    crc.update(raw);
+    crc.finalize()
+}
+
+/// Tells for which of many positions a header was written. CRCs are linear, so that each position makes its own
+/// difference to the CRC of position 0, whatever the header holds; to try one position after the other would take
+/// hours where someone filled an event with the beginnings of frames.
+pub(super) struct Positions {
+    uid: LedgerUid,
+    by_difference: HashMap<u32, Position>,
+}
+
+impl Positions {
+    pub(super) fn new(uid: LedgerUid, positions: RangeInclusive<u64>) -> Self {
+        let crc = |position| header_crc(uid, Position(position), &[0; 16]);
+        let by_difference = positions.map(|p| (crc(p) ^ crc(0), Position(p))).collect();
+        Self { uid, by_difference }
+    }
+
+    /// The one of the positions for which this header was written; `None` for a header that is not sound.
+    pub(super) fn of(&self, header: &FrameHeader) -> Option<Position> {
+        let difference = header.header_crc ^ header_crc(self.uid, Position(0), &header.raw);
+        self.by_difference.get(&difference).copied()
     }
 }
 
@@ -99,7 +148,7 @@ pub(super) struct Frame {
 pub(super) enum Look {
     /// A frame, as it was written.
     Frame(Box<Frame>),
-    /// A header as it was written for the position that was looked for; its entry is not.
+    /// A header as it was written for the position that was looked for; its entry or its end mark is not.
     Header(FrameHeader),
     /// Nothing that can be believed.
     Nothing,
@@ -108,11 +157,12 @@ pub(super) enum Look {
 /// Looks at `bytes`, which reach to the end of the frame that they claim to be, for the frame of `position`.
 pub(super) fn look(bytes: &[u8], uid: Option<LedgerUid>, position: Position) -> Look {
     let Some(header) = FrameHeader::read(bytes) else { return Look::Nothing };
-    let entry = bytes.get(FRAME_HEADER_BYTES as usize..header.frame_bytes() as usize);
+    let entry = header.entry(bytes);
     let expected = uid.is_some_and(|uid| header.sound(uid, position));
-    let named = || entry.and_then(names).filter(|(uid, position)| header.sound(*uid, *position));
+    let named = || names(entry).filter(|(uid, position)| header.sound(*uid, *position));
     let believed = if expected { uid.map(|uid| (uid, position)) } else { named() };
-    match (believed, entry.filter(|entry| header.holds(entry))) {
+    let whole = header.holds(entry) && header.ended(bytes);
+    match (believed, Some(entry).filter(|_| whole)) {
         (Some((uid, position)), Some(bytes)) => Look::Frame(Box::new(Frame {
             header,
             uid,

@@ -1,14 +1,17 @@
 //! Finding the way again behind bytes that cannot be read, so that every damage is found and not only the first.
 
 use std::io;
+use std::ops::RangeInclusive;
 
 use super::chain::after;
 use super::footer;
-use super::frame::{FRAME_BYTES_MIN, FRAME_HEADER_BYTES, FRAME_MAGIC, FrameHeader, Look};
-use super::source::SECTOR;
+use super::frame::{
+    FRAME_BYTES_MIN, FRAME_EXTRA_BYTES, FRAME_HEADER_BYTES, FRAME_MAGIC, FrameHeader, Look, Positions,
+};
+use super::source::{SECTOR, Source};
 use super::walk::{Batch, Walk, range};
 use crate::log::GROUP_ENTRIES_MAX;
-use crate::types::Position;
+use crate::types::{LedgerUid, Position};
 
 /// Bytes that are searched at once.
 const PIECE_BYTES: usize = 64 * 1024;
@@ -51,14 +54,33 @@ impl Walk<'_> {
             return Ok(Some((behind, after(due, 1))));
         }
         let end = self.search_end()?;
-        let mut from = offset + 1;
+        let mut headers = Headers::of(self.uid, due.0..=after(due, GROUP_ENTRIES_MAX as u64).0);
+        self.search(offset + 1, end, |walk, hit| walk.position_at(hit, offset, due, &mut headers))
+    }
+
+    /// The next header, behind an unreadable one of position `due` at `offset`, that stands for one of the positions
+    /// that can follow in the same group.
+    pub(super) fn next_header(&mut self, offset: u64, due: Position) -> io::Result<Option<(u64, Position)>> {
+        let end = self.search_end()?;
+        let following = after(due, 1).0..=after(due, GROUP_ENTRIES_MAX as u64 - 1).0;
+        let mut headers = Headers::of(self.uid, following);
+        self.search(offset + 1, end, |walk, hit| headers.position_at(&mut walk.source, hit))
+    }
+
+    /// Goes through every place before `end` where a frame may begin, until `test` knows the position of one.
+    fn search(
+        &mut self,
+        mut from: u64,
+        end: u64,
+        mut test: impl FnMut(&mut Self, u64) -> io::Result<Option<Position>>,
+    ) -> io::Result<Option<(u64, Position)>> {
         while from < end {
             let bytes = self.source.read(from, PIECE_BYTES)?;
             let hits: Vec<u64> =
                 magics(bytes).map(|i| from + i as u64).take_while(|hit| *hit < end).collect();
             let read = bytes.len() as u64;
             for hit in hits {
-                if let Some(position) = self.position_at(hit, offset, due)? {
+                if let Some(position) = test(self, hit)? {
                     return Ok(Some((hit, position)));
                 }
             }
@@ -76,18 +98,21 @@ impl Walk<'_> {
 
     /// The position of the frame at `hit`, if one begins there: the one that its entry names, or else one that as many
     /// bytes behind `due` can have.
-    fn position_at(&mut self, hit: u64, offset: u64, due: Position) -> io::Result<Option<Position>> {
+    fn position_at(
+        &mut self,
+        hit: u64,
+        offset: u64,
+        due: Position,
+        headers: &mut Headers,
+    ) -> io::Result<Option<Position>> {
         if let Look::Frame(frame) = self.peek_for(hit, None, due)? {
             let possible = self.segment.follower.is_none_or(|follower| frame.position < follower);
             if self.ours(frame.uid) && frame.position >= due && possible {
                 return Ok(Some(frame.position));
             }
         }
-        let Some(uid) = self.uid else { return Ok(None) };
-        let head = self.source.read(hit, FRAME_HEADER_BYTES as usize)?;
-        let Some(header) = FrameHeader::read(head) else { return Ok(None) };
-        let further = ((hit - offset) / FRAME_BYTES_MIN + 1).min(GROUP_ENTRIES_MAX as u64);
-        Ok((0..=further).map(|n| after(due, n)).find(|position| header.sound(uid, *position)))
+        let furthest = after(due, (hit - offset) / FRAME_BYTES_MIN + 1);
+        Ok(headers.position_at(&mut self.source, hit)?.filter(|position| *position <= furthest))
     }
 
     fn header_at(&mut self, offset: u64, position: Position) -> io::Result<bool> {
@@ -100,7 +125,7 @@ impl Walk<'_> {
     fn claimed_end(&mut self, offset: u64) -> io::Result<Option<u64>> {
         let bytes = self.source.read(offset, 4)?;
         let Some(length) = bytes.get(2..4) else { return Ok(None) };
-        let frame = FRAME_HEADER_BYTES + u64::from(u16::from_le_bytes([length[0], length[1]]));
+        let frame = FRAME_EXTRA_BYTES + u64::from(u16::from_le_bytes([length[0], length[1]]));
         Ok((frame >= FRAME_BYTES_MIN).then_some(offset + frame))
     }
 
@@ -124,10 +149,11 @@ impl Walk<'_> {
         }
     }
 
-    /// Beginnings and ends of the frames up to `end`, by the lengths that they claim.
+    /// Beginnings and ends of the frames up to `end`, by the lengths that they claim. What is left before `end` may be
+    /// padding.
     fn claimed_frames(&mut self, end: u64) -> io::Result<Vec<(u64, u64)>> {
         let (mut frames, mut offset) = (Vec::new(), self.offset);
-        while offset < end
+        while offset.saturating_add(FRAME_BYTES_MIN) <= end
             && let Some(behind) = self.claimed_end(offset)?
         {
             frames.push((offset, behind));
@@ -143,7 +169,7 @@ impl Walk<'_> {
         self.footer = if hint.is_some() { hint } else { footer::search(&mut self.source, offset)? };
         self.whole &= self.footer.is_none();
         let end = self.footer.unwrap_or(self.last_nonzero()?.map_or(offset, |last| last + 1));
-        if self.unwritten(offset)? {
+        if self.never_begun(offset)? {
             self.blame_nonzero(end)?;
         } else {
             let frames = self.claimed_frames(end)?;
@@ -165,7 +191,7 @@ impl Walk<'_> {
     }
 
     /// Whether no frame was ever written at `offset`: all but a few bytes of what would be its header are zeros.
-    fn unwritten(&mut self, offset: u64) -> io::Result<bool> {
+    fn never_begun(&mut self, offset: u64) -> io::Result<bool> {
         let header = self.source.read(offset, FRAME_HEADER_BYTES as usize)?;
         Ok(header.iter().filter(|byte| **byte != 0).count() < NONZERO_BYTES_MIN)
     }
@@ -186,6 +212,27 @@ impl Walk<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// The headers that are looked for, made ready when the first place to look at is found.
+struct Headers {
+    uid: Option<LedgerUid>,
+    positions: RangeInclusive<u64>,
+    ready: Option<Positions>,
+}
+
+impl Headers {
+    fn of(uid: Option<LedgerUid>, positions: RangeInclusive<u64>) -> Self {
+        Self { uid, positions, ready: None }
+    }
+
+    /// The position of the sound header at `offset`, if there is one and it is looked for.
+    fn position_at(&mut self, source: &mut Source<'_>, offset: u64) -> io::Result<Option<Position>> {
+        let header = FrameHeader::read(source.read(offset, FRAME_HEADER_BYTES as usize)?);
+        let Some((header, uid)) = header.zip(self.uid) else { return Ok(None) };
+        let ready = self.ready.get_or_insert_with(|| Positions::new(uid, self.positions.clone()));
+        Ok(ready.of(&header))
     }
 }
 

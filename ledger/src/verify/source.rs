@@ -113,6 +113,20 @@ impl<'a> Source<'a> {
         Ok(last)
     }
 
+    /// How many bits are set in `from..to`.
+    pub(super) fn bits_set(&mut self, from: u64, to: u64) -> io::Result<u64> {
+        let (mut offset, mut set) = (from, 0);
+        while offset < to.min(self.len) {
+            let piece = self.read(offset, (to - offset).min(WINDOW_BYTES as u64) as usize)?;
+            if piece.is_empty() {
+                break;
+            }
+            set += piece.iter().map(|byte| u64::from(byte.count_ones())).sum::<u64>();
+            offset += piece.len() as u64;
+        }
+        Ok(set)
+    }
+
     /// Whether `from..to` holds nothing but zeros; what lies behind the end counts as zeros.
     pub(super) fn zero(&mut self, from: u64, to: u64) -> io::Result<bool> {
         Ok(self.first_nonzero(from, to)?.is_none())

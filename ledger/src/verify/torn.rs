@@ -3,69 +3,84 @@
 //! A crash leaves any subset of the sectors that were written and not yet synced, each new or old, and old means
 //! zeros, as the file was written ahead. So what fails at the end of the open segment is the trace of a crash only if
 //!
-//! 1. no sound frame header behind it says by its lag that the failing position was durable,
-//! 2. it is no longer than what can be in flight at once,
-//! 3. each failing frame misses a sector: zeros from its first byte in the sector to the sector's end, or a file that
-//!    ends early; and one flipped bit does not explain it.
+//! 1. it is no longer than what can be in flight at once, and more than a single bit,
+//! 2. no sound frame header in it says by its lag that the first failing position was durable,
+//! 3. each failing frame misses a sector: zeros from the first failing byte on, or a file that ends early; and one
+//!    flipped bit of its entry does not explain it.
 //!
 //! Everything else is damage.
 
 use std::io;
+use std::ops::Range;
 
-use super::frame::{FRAME_HEADER_BYTES, FRAME_MAGIC, FrameHeader, Look};
+use super::chain::after;
+use super::frame::{FRAME_HEADER_BYTES, FrameHeader, Look};
 use super::source::SECTOR;
 use super::walk::{Torn, Walk};
-use crate::log::{GROUP_BYTES_MAX, GROUP_ENTRIES_MAX};
+use crate::log::GROUP_BYTES_MAX;
 use crate::types::Position;
-
-/// The most bytes that one crash can leave doubtful: a group, and its frames' headers.
-const IN_FLIGHT_BYTES_MAX: u64 = GROUP_BYTES_MAX as u64 + GROUP_ENTRIES_MAX as u64 * FRAME_HEADER_BYTES;
-/// A sector that reached the disk begins with a piece of an entry; none begins with so many zeros that no byte of it
-/// shows.
-const SECTOR_START_BYTES: u64 = 16;
 
 impl Walk<'_> {
     /// Whether what begins here is a torn tail; if so, goes back to where a repair would cut.
     pub(super) fn tail_is_torn(&mut self) -> io::Result<bool> {
         let sealed = self.segment.follower.is_some() || self.hint.is_some_and(|hint| hint >= self.offset);
         let Some(last) = self.last_nonzero()? else { return Ok(false) };
-        let (chain, offset) = self.cut();
-        let bytes = last + 1 - offset;
-        if sealed || bytes > IN_FLIGHT_BYTES_MAX || !self.crash_explains(chain.next, last)? {
+        if sealed || last - self.offset >= GROUP_BYTES_MAX as u64 {
             return Ok(false);
         }
+        if self.source.bits_set(self.offset, last + 1)? < 2 || !self.crash_explains(last)? {
+            return Ok(false);
+        }
+        let (chain, offset) = self.cut();
         self.doubt();
-        self.torn = Some(Torn { from: chain.next, bytes });
+        self.torn = Some(Torn { from: chain.next, bytes: last + 1 - offset });
         (self.chain, self.offset) = (chain, offset);
         Ok(true)
     }
 
-    /// Whether a crash explains everything from here to the byte `last`, the positions from `cut` on being lost.
-    fn crash_explains(&mut self, cut: Position, last: u64) -> io::Result<bool> {
+    /// Whether a crash explains everything from here to the byte `last`.
+    fn crash_explains(&mut self, last: u64) -> io::Result<bool> {
         let (mut offset, mut due) = (self.offset, self.chain.next);
         while offset <= last {
             let header = match self.peek_for(offset, self.uid, due)? {
                 Look::Frame(frame) if frame.position == due => frame.header,
-                Look::Frame(_) => return Ok(false),
                 Look::Header(header) if self.entry_lost(offset, &header)? => header,
                 Look::Header(_) => return Ok(false),
-                Look::Nothing if !self.header_lost(offset)? => return Ok(false),
-                Look::Nothing => match self.next_frame(offset, due)? {
-                    Some((_, position)) if position == due => return Ok(false),
-                    Some((found, position)) => {
+                Look::Frame(_) | Look::Nothing => match self.behind_lost_header(offset, due)? {
+                    Behind::Damaged => return Ok(false),
+                    Behind::End => return Ok(true),
+                    Behind::Header(found, position) => {
                         (offset, due) = (found, position);
                         continue;
                     }
-                    None => return self.rest_lost(offset, last),
                 },
             };
-            if says_durable(&header, due, cut) {
+            if header.durable(due) > self.chain.next {
                 return Ok(false);
             }
-            offset += header.frame_bytes();
-            due = super::chain::after(due, 1);
+            (offset, due) = (offset + header.frame_bytes(), after(due, 1));
         }
         Ok(true)
+    }
+
+    /// Whether the part that makes a frame fail was never written: its end mark if its entry is right, else anything.
+    fn entry_lost(&mut self, offset: u64, header: &FrameHeader) -> io::Result<bool> {
+        let end = offset + header.frame_bytes();
+        let frame = self.source.read(offset, header.frame_bytes() as usize)?;
+        let entry = header.entry(frame);
+        let (right, flipped) = (header.holds(entry), header.one_bit_off(entry));
+        if !right && flipped && !self.ends_before(end) {
+            return Ok(false);
+        }
+        self.unwritten(if right { end - 1..end } else { offset..end })
+    }
+
+    fn behind_lost_header(&mut self, offset: u64, due: Position) -> io::Result<Behind> {
+        if !self.unwritten(offset..offset + FRAME_HEADER_BYTES)? {
+            return Ok(Behind::Damaged);
+        }
+        let found = self.next_header(offset, due)?;
+        Ok(found.map_or(Behind::End, |(found, position)| Behind::Header(found, position)))
     }
 
     /// Whether the file ends before the capacity in its header, and before `end`.
@@ -73,60 +88,30 @@ impl Walk<'_> {
         self.capacity.is_some_and(|capacity| self.source.len() < capacity) && end > self.source.len()
     }
 
-    fn entry_lost(&mut self, offset: u64, header: &FrameHeader) -> io::Result<bool> {
-        let end = offset + header.frame_bytes();
-        if !self.sector_lost(offset, end)? {
-            return Ok(false);
-        }
-        let bytes = self.source.read(offset, header.frame_bytes() as usize)?;
-        Ok(!header.one_bit_off(bytes.get(FRAME_HEADER_BYTES as usize..).unwrap_or_default()))
-    }
-
-    /// A header that cannot be read has lost a sector itself; what is left of it begins as every frame does.
-    fn header_lost(&mut self, offset: u64) -> io::Result<bool> {
-        let border = (offset / SECTOR + 1) * SECTOR;
-        let first_part = self.source.read(offset, (border - offset).min(FRAME_HEADER_BYTES) as usize)?;
-        let begun = first_part.iter().zip(FRAME_MAGIC).all(|(byte, magic)| *byte == magic);
-        let nothing = first_part.iter().all(|byte| *byte == 0);
-        Ok((begun || nothing) && self.sector_lost(offset, offset + FRAME_HEADER_BYTES)?)
-    }
-
-    /// Whether some sector between `offset` and `end` is zero from there to its end, or lies behind the file's.
-    fn sector_lost(&mut self, offset: u64, end: u64) -> io::Result<bool> {
-        if self.ends_before(end) {
+    /// Whether some part of these bytes never reached the disk: the file ends before they do, or a sector that they
+    /// lie in is zero from the first failing byte on, or from its start where that lies before. It is not enough that
+    /// the bytes themselves are zero in a sector: what shares it was written with them.
+    fn unwritten(&mut self, bytes: Range<u64>) -> io::Result<bool> {
+        if self.ends_before(bytes.end) {
             return Ok(true);
         }
-        let mut from = offset;
-        while from < end {
-            let border = (from / SECTOR + 1) * SECTOR;
-            if self.source.zero(from, border)? {
+        let file = self.source.len().max(self.capacity.unwrap_or(0));
+        for sector in bytes.start / SECTOR..bytes.end.min(file).div_ceil(SECTOR) {
+            let start = (sector * SECTOR).max(self.offset);
+            if self.source.zero(start, (sector + 1) * SECTOR)? {
                 return Ok(true);
             }
-            from = border;
         }
         Ok(false)
     }
-
-    /// Whether what lies behind a lost header, with no further frame to be found, can be sectors of entries: more than
-    /// one byte, and each sector written from its beginning.
-    fn rest_lost(&mut self, offset: u64, last: u64) -> io::Result<bool> {
-        let mut sector = (offset / SECTOR + 1) * SECTOR;
-        let mut written = 0;
-        let begin = sector;
-        while sector <= last {
-            let bytes = self.source.read(sector, SECTOR as usize)?;
-            let nonzero = bytes.iter().filter(|byte| **byte != 0).count();
-            if nonzero > 0 && bytes.iter().take(SECTOR_START_BYTES as usize).all(|byte| *byte == 0) {
-                return Ok(false);
-            }
-            written += nonzero;
-            sector += SECTOR;
-        }
-        Ok(begin > last || written > 1)
-    }
 }
 
-/// Whether a frame was written when the position `cut` was already durable.
-fn says_durable(header: &FrameHeader, position: Position, cut: Position) -> bool {
-    position.0.saturating_sub(u64::from(header.lag)) > cut.0
+/// What stands behind a frame whose header cannot be read.
+enum Behind {
+    /// It does not matter: the header was written and then changed.
+    Damaged,
+    /// No further header.
+    End,
+    /// A sound header, at this offset, for this position.
+    Header(u64, Position),
 }

@@ -240,7 +240,7 @@ impl Walk<'_> {
             match self.peek(self.offset, self.uid)? {
                 Look::Frame(frame) => self.frame(&frame)?,
                 _ if self.at_end()? || self.tail_is_torn()? => return Ok(()),
-                Look::Header(header) => self.pass(&header),
+                Look::Header(header) => self.pass(&header)?,
                 Look::Nothing if self.resync()? => {}
                 Look::Nothing => return Ok(()),
             }
@@ -358,14 +358,20 @@ impl Walk<'_> {
         self.damage_in(damage);
     }
 
-    /// Goes behind a frame whose header is sound and whose entry is not.
-    fn pass(&mut self, header: &FrameHeader) {
-        let position = self.chain.next;
-        self.damage(position, self.offset, "the entry does not fit its CRC");
+    /// Goes behind a frame whose header is sound and whose entry or end mark is not.
+    fn pass(&mut self, header: &FrameHeader) -> io::Result<()> {
+        let (position, offset) = (self.chain.next, self.offset);
+        let frame = self.source.read(offset, header.frame_bytes() as usize)?;
+        if header.holds(header.entry(frame)) {
+            self.damage(position, offset + header.frame_bytes() - 1, "the frame does not end with its mark");
+        } else {
+            self.damage(position, offset, "the entry does not fit its CRC");
+        }
         self.step_batch(header);
         self.whole = false;
         self.chain.skip_to(after(position, 1));
         self.offset += header.frame_bytes();
+        Ok(())
     }
 
     /// Follows an entry into, through or out of its batch.

@@ -1,4 +1,4 @@
-//! The bytes of a run, read here as `docs/ids-format.md` draws them and by nothing of the program.
+//! The bytes of a run, read here as `docs/format.md` draws them and by nothing of the program.
 
 use std::path::Path;
 

@@ -103,12 +103,56 @@ fn zeros_that_end_within_a_sector_are_damage() {
 }
 
 #[test]
-fn garbage_in_the_unused_part_is_damage() {
+fn bytes_in_the_unused_part_are_a_torn_tail_unless_the_first_sector_of_it_was_written_too() {
     let built = in_flight();
+    let end = built.frames[4].2;
     built.files.change(FIRST, |bytes| bytes[3900..3907].copy_from_slice(b"garbage"));
     let report = judged(&built.files);
+    assert_eq!((report.damage, report.entries.0, report.torn_bytes), (vec![], 5, 3907 - end));
+    assert!(end % 512 < 512 - 20, "the header that would follow lies in one sector");
+    let last_of_sector = end.next_multiple_of(512) as usize - 1;
+    built.files.change(FIRST, |bytes| bytes[last_of_sector] = 7);
+    let report = judged(&built.files);
     let found: Vec<_> = report.damage.iter().map(|d| (d.position.0, d.offset)).collect();
-    assert_eq!((found, report.torn_bytes), (vec![(5, 3900)], 0));
+    assert_eq!((found, report.torn_bytes), (vec![(5, last_of_sector as u64)], 0));
+}
+
+#[test]
+fn a_tear_reaches_no_further_than_a_group() {
+    for (beyond, torn) in [(0, true), (1, false)] {
+        let built = build(&plan(&[&[100]]), &[], 16 * 1024 * 1024);
+        let at = built.frames[0].2 as usize + 8 * 1024 * 1024 - 1 + beyond;
+        built.files.change(FIRST, |bytes| bytes[at] = 0xB7);
+        let report = judged(&built.files);
+        assert_eq!((report.ok(), report.torn_bytes > 0), (torn, torn), "{beyond} beyond");
+    }
+}
+
+#[test]
+fn an_end_mark_that_was_not_written_is_torn_and_one_that_was_changed_is_damage() {
+    // The entry ends where a sector does; its mark begins the next one.
+    let size = 1024 - 512 - 20 - 86 - "token-service".len();
+    let built = build(&plan(&[&[size]]), &[], 4096);
+    assert_eq!(built.frames[0].2, 1025);
+    built.files.change(FIRST, |bytes| bytes[1024] = 0);
+    let torn = judged(&built.files);
+    assert_eq!((torn.damage, torn.torn_bytes, torn.entries.0), (vec![], 512, 0));
+    built.files.change(FIRST, |bytes| bytes[1400..1408].fill(9));
+    let damaged = judged(&built.files);
+    assert_eq!((damaged.damage[0].position.0, damaged.damage[0].offset, damaged.torn_bytes), (0, 1024, 0));
+}
+
+#[test]
+fn only_zeros_behind_an_end_mark_that_fails_alone_make_it_torn() {
+    // A sector of zeros by nature amid the entry says nothing about the mark.
+    let mut planned = plan(&[&[1500]]);
+    planned[0].event[300..1300].fill(0);
+    let built = build(&planned, &[], 4096);
+    let mark = built.frames[0].2 - 1;
+    built.files.change(FIRST, |bytes| bytes[mark as usize] = 0x33);
+    let report = judged(&built.files);
+    let found: Vec<_> = report.damage.iter().map(|d| (d.position.0, d.offset)).collect();
+    assert_eq!((found, report.torn_bytes), (vec![(0, mark)], 0));
 }
 
 #[test]
@@ -167,15 +211,15 @@ fn a_lost_sector_of_a_footer_amid_the_log_is_damage() {
 }
 
 #[test]
-fn a_header_that_lost_its_second_sector_begins_as_every_frame_does_or_is_damage() {
+fn a_header_that_lost_its_second_sector_is_torn_and_one_that_lost_part_of_it_is_damage() {
     // The second frame begins six bytes before a sector does.
-    let size = 1024 - 6 - 512 - 20 - 86 - "token-service".len();
+    let size = 1024 - 6 - 512 - 21 - 86 - "token-service".len();
     let built = build(&plan(&[&[size], &[60]]), &[], 4096);
     assert_eq!(built.frames[1].1, 1018);
+    built.files.change(FIRST, |bytes| bytes[1024..1038].fill(0));
+    let damaged = judged(&built.files);
+    assert_eq!((damaged.damage.len(), damaged.damage[0].position.0, damaged.torn_bytes), (1, 1, 0));
     built.files.change(FIRST, |bytes| bytes[1024..].fill(0));
     let torn = judged(&built.files);
     assert_eq!((torn.damage, torn.torn_bytes, torn.entries.0), (vec![], 3, 1));
-    built.files.change(FIRST, |bytes| bytes[1018] = b'X');
-    let damaged = judged(&built.files);
-    assert_eq!((damaged.damage.len(), damaged.damage[0].position.0, damaged.torn_bytes), (1, 1, 0));
 }

@@ -170,7 +170,7 @@ fn many_damages_at_once_are_all_found() {
         let footer = bytes.len() - 30;
         bytes[footer] ^= 1;
     });
-    built.files.change("log/00000000000000000011.seg", |bytes| bytes[4000] = 7);
+    built.files.change("log/00000000000000000011.seg", |bytes| bytes[4000] = 4);
     let found = positions(&built);
     for position in hit {
         assert!(found.contains(&(position as u64)), "{position} not in {found:?}");
@@ -186,6 +186,30 @@ fn neighbours_whose_headers_are_all_garbled_are_found_one_by_one() {
         built.files.change(&file, |bytes| bytes[from as usize + 17] ^= 0x40);
     }
     assert_eq!(positions(&built), [7, 8, 9, 10]);
+}
+
+#[test]
+fn garbled_frames_are_told_apart_however_much_padding_follows_them() {
+    for size in 0..600 {
+        let built = build(&plan(&[&[100], &[size], &[30], &[50]]), &[3], 4096);
+        for position in [1, 2] {
+            let (file, from, _) = built.frames[position].clone();
+            built.files.change(&file, |bytes| bytes[from as usize + 17] ^= 0x40);
+        }
+        assert_eq!(positions(&built), [1, 2], "{size}");
+    }
+}
+
+#[test]
+fn a_frame_without_its_end_mark_is_damage_where_the_mark_is() {
+    for position in [2, 7, 10, 14] {
+        let built = small();
+        let (file, _, end) = built.frames[position].clone();
+        built.files.change(&file, |bytes| bytes[end as usize - 1] = 0);
+        let damage = judged(&built.files).damage;
+        let found: Vec<_> = damage.iter().map(|d| (d.position.0, d.offset)).collect();
+        assert_eq!(found, [(position as u64, end - 1)], "{damage:?}");
+    }
 }
 
 #[test]

@@ -54,19 +54,3 @@ fn a_flipped_bit_in_an_entry_full_of_zeros_is_not_a_torn_tail() {
     let built = build(&planned, &[], 2560);
     every_flip_is_found(&built);
 }
-
-#[test]
-fn a_lone_byte_in_the_unused_part_is_damage_even_where_a_sector_begins() {
-    let built = small();
-    let file = built.segments[2].clone();
-    let end = built.frames[15].2 as usize;
-    let sound = built.files.get(&file);
-    for offset in end..sound.len() {
-        let mut bytes = sound.clone();
-        bytes[offset] = 0xFF;
-        built.files.put(&file, bytes);
-        let report = judged(&built.files);
-        let found: Vec<_> = report.damage.iter().map(|d| (d.position.0, d.offset)).collect();
-        assert_eq!((found, report.torn_bytes), (vec![(16, offset as u64)], 0), "offset {offset}");
-    }
-}

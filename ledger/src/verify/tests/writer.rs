@@ -115,6 +115,7 @@ impl Planned {
         covered.extend(&frame);
         frame.extend(crc32fast::hash(&covered).to_le_bytes());
         frame.extend(entry);
+        frame.push(0xB7);
         frame
     }
 }
