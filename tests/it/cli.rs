@@ -82,7 +82,20 @@ async fn append_says_what_became_of_each_event() {
     let server = Served::start();
     let first = server.feed(&["append", "-o", "json"], &story()).ends(0).json();
     assert_eq!(first.as_array().unwrap().len(), 6);
-    check(first[5].clone(), &expect![[""]]);
+    check(first[5].clone(), &expect![[r#"
+        {
+          "already_present": false,
+          "emitter": "directory",
+          "event_id": "00000000-0000-4000-8000-000000000006",
+          "link": "HEX",
+          "position": 6,
+          "recorded_at": "TIME",
+          "refused": null,
+          "violations": [
+            "active_tokens"
+          ]
+        }
+    "#]]);
     let again = server.feed(&["append", "-o", "ndjson"], &story()).ends(0).lines();
     for (first, again) in first.as_array().unwrap().iter().zip(&again) {
         assert_eq!(again["already_present"], true);
@@ -101,7 +114,123 @@ async fn append_says_what_became_of_each_event() {
 async fn events_have_their_promised_shape() {
     let server = told();
     let listed = server.json(&["events", "list", "--account", "bot-1"]);
-    check(listed, &expect![[""]]);
+    check(listed, &expect![[r#"
+        [
+          {
+            "account": "bot-1",
+            "actor": "alice",
+            "actor_kind": "human",
+            "data": {
+              "environment": "production",
+              "handle": "deploy",
+              "kind": "bot",
+              "namespace": "group-1",
+              "owner": "team-1",
+              "protected": false
+            },
+            "emitter": "directory",
+            "emitter_sequence": 1,
+            "event_id": "00000000-0000-4000-8000-000000000001",
+            "kind": "AccountCreated",
+            "link": "HEX",
+            "occurred_at": "2024-09-11T00:00:01Z",
+            "position": 1,
+            "recorded_at": "TIME"
+          },
+          {
+            "account": "bot-1",
+            "actor": "alice",
+            "actor_kind": "human",
+            "data": {
+              "digest": "sha256:1111111111111111111111111111111111111111111111111111111111111111",
+              "expiry": "never",
+              "scopes": [
+                "api"
+              ],
+              "token": "t1"
+            },
+            "emitter": "directory",
+            "emitter_sequence": 2,
+            "event_id": "00000000-0000-4000-8000-000000000002",
+            "kind": "TokenIssued",
+            "link": "HEX",
+            "occurred_at": "2024-09-11T00:00:02Z",
+            "position": 2,
+            "recorded_at": "TIME"
+          },
+          {
+            "account": "bot-1",
+            "actor": "alice",
+            "actor_kind": "human",
+            "data": {
+              "access": "developer",
+              "grant": "project/app",
+              "resource": "app"
+            },
+            "emitter": "directory",
+            "emitter_sequence": 3,
+            "event_id": "00000000-0000-4000-8000-000000000003",
+            "kind": "GrantAdded",
+            "link": "HEX",
+            "occurred_at": "2024-09-11T00:00:03Z",
+            "position": 3,
+            "recorded_at": "TIME"
+          },
+          {
+            "account": "bot-1",
+            "actor": "alice",
+            "actor_kind": "human",
+            "data": {
+              "new_token": {
+                "digest": "sha256:2222222222222222222222222222222222222222222222222222222222222222",
+                "expiry": "2035-01-01T00:00:00Z",
+                "scopes": [
+                  "api"
+                ],
+                "token": "t2"
+              },
+              "old_token": "t1"
+            },
+            "emitter": "directory",
+            "emitter_sequence": 4,
+            "event_id": "00000000-0000-4000-8000-000000000004",
+            "kind": "TokenRotated",
+            "link": "HEX",
+            "occurred_at": "2024-09-11T00:00:04Z",
+            "position": 4,
+            "recorded_at": "TIME"
+          },
+          {
+            "account": "bot-1",
+            "actor": "cleaner",
+            "actor_kind": "automation",
+            "annotations": {
+              "active_tokens": 1,
+              "digest_before": "82b25d68a59197232b71099958b79397840e76bc93251a36fb7d6ac57bcd0e4f",
+              "late": false,
+              "violations": [
+                {
+                  "message": "the account has 1 active token(s)",
+                  "rule": "active_tokens"
+                }
+              ]
+            },
+            "cause": {
+              "reason": "inactive",
+              "run": "nightly/1"
+            },
+            "data": {},
+            "emitter": "directory",
+            "emitter_sequence": 6,
+            "event_id": "00000000-0000-4000-8000-000000000006",
+            "kind": "AccountDeleted",
+            "link": "HEX",
+            "occurred_at": "2024-09-11T00:00:30Z",
+            "position": 6,
+            "recorded_at": "TIME"
+          }
+        ]
+    "#]]);
     let kinds = |words: &[&str]| -> Vec<u64> {
         let all = server.ask(&[&["events", "list", "-o", "ndjson"], words].concat()).ends(0).lines();
         all.iter().map(|event| event["position"].as_u64().unwrap()).collect()
@@ -124,7 +253,68 @@ async fn events_have_their_promised_shape() {
 #[tokio::test(flavor = "multi_thread")]
 async fn accounts_have_their_promised_shape_at_any_moment() {
     let server = told();
-    check(server.json(&["account", "show", "deploy", "--at", "5"]), &expect![[""]]);
+    check(server.json(&["account", "show", "deploy", "--at", "5"]), &expect![[r#"
+        {
+          "account": "bot-1",
+          "attributes": {},
+          "consumers": [],
+          "created_at": "2024-09-11T00:00:01Z",
+          "deleted_at": null,
+          "digest": "82b25d68a59197232b71099958b79397840e76bc93251a36fb7d6ac57bcd0e4f",
+          "environment": "production",
+          "grants": [
+            {
+              "access": "developer",
+              "expires_at": null,
+              "grant": "project/app",
+              "resource": "app"
+            }
+          ],
+          "handle": "deploy",
+          "incarnation": 1,
+          "kind": "bot",
+          "namespace": "group-1",
+          "owner": "team-1",
+          "position": 5,
+          "protected": false,
+          "status": "live",
+          "tokens": [
+            {
+              "digest": "sha256:1111111111111111111111111111111111111111111111111111111111111111",
+              "expiry": "never",
+              "family": "t1",
+              "issued_at": "2024-09-11T00:00:02Z",
+              "last_used_at": null,
+              "leaked": false,
+              "replaced_by": "t2",
+              "revocation_reason": "superseded",
+              "revoked_at": "2024-09-11T00:00:04Z",
+              "scopes": [
+                "api"
+              ],
+              "status": "revoked",
+              "token": "t1"
+            },
+            {
+              "digest": "sha256:2222222222222222222222222222222222222222222222222222222222222222",
+              "expiry": "2035-01-01T00:00:00Z",
+              "family": "t1",
+              "issued_at": "2024-09-11T00:00:04Z",
+              "last_used_at": null,
+              "leaked": false,
+              "replaced_by": null,
+              "revocation_reason": null,
+              "revoked_at": null,
+              "scopes": [
+                "api"
+              ],
+              "status": "active",
+              "token": "t2"
+            }
+          ],
+          "version": 4
+        }
+    "#]]);
     let status = |words: &[&str]| {
         let account = server.json(&[&["account", "show", "bot-1"], words].concat());
         let tokens = account["tokens"].as_array().unwrap().iter().map(|t| t["status"].as_str().unwrap().to_owned());
@@ -145,7 +335,30 @@ async fn accounts_have_their_promised_shape_at_any_moment() {
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_are_found_by_id_and_by_digest_never_by_secret() {
     let server = told();
-    check(server.json(&["token", "show", "t2", "--at", "5"]), &expect![[""]]);
+    check(server.json(&["token", "show", "t2", "--at", "5"]), &expect![[r#"
+        [
+          {
+            "account": "bot-1",
+            "account_status": "live",
+            "digest": "sha256:2222222222222222222222222222222222222222222222222222222222222222",
+            "expiry": "2035-01-01T00:00:00Z",
+            "family": "t1",
+            "handle": "deploy",
+            "issued_at": "2024-09-11T00:00:04Z",
+            "last_used_at": null,
+            "leaked": false,
+            "replaced_by": null,
+            "revocation_reason": null,
+            "revoked_at": null,
+            "scopes": [
+              "api"
+            ],
+            "status": "active",
+            "token": "t2",
+            "usable": true
+          }
+        ]
+    "#]]);
     let digest = format!("sha256:{}", "2".repeat(64));
     assert_eq!(server.json(&["token", "lookup", &digest, "--at", "5"])[0]["usable"], true);
     assert_eq!(server.json(&["token", "lookup", &digest])[0]["usable"], false);
@@ -160,16 +373,100 @@ async fn tokens_are_found_by_id_and_by_digest_never_by_secret() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deletion_is_found_planned_and_undone_in_the_promised_shapes() {
     let server = told();
-    check(server.json(&["deletions", "find", "--run", "nightly/1"]), &expect![[""]]);
+    check(server.json(&["deletions", "find", "--run", "nightly/1"]), &expect![[r#"
+        [
+          {
+            "account": "bot-1",
+            "active_tokens": 1,
+            "actor": "cleaner",
+            "actor_kind": "automation",
+            "correlation_id": null,
+            "digest_before": "82b25d68a59197232b71099958b79397840e76bc93251a36fb7d6ac57bcd0e4f",
+            "grants": [
+              "project/app"
+            ],
+            "handle": "deploy",
+            "namespace": "group-1",
+            "occurred_at": "2024-09-11T00:00:30Z",
+            "owner": "team-1",
+            "position": 6,
+            "reason": "inactive",
+            "request": null,
+            "run": "nightly/1",
+            "status_now": "deleted",
+            "tokens": [
+              "t2"
+            ]
+          }
+        ]
+    "#]]);
     let plan = server.json(&["restore", "plan", "--run", "nightly/1", "--by", "responder"]);
-    check(plan.clone(), &expect![[""]]);
+    check(plan.clone(), &expect![[r#"
+        {
+          "hash": "HEX",
+          "items": [
+            {
+              "account": "bot-1",
+              "comes_back": [
+                "account",
+                "token/t2",
+                "grant/project/app"
+              ],
+              "conflicts": [
+                {
+                  "blocks": false,
+                  "detail": "it was revoked before the deletion began, and stays so",
+                  "reason": "revoked_before_the_group",
+                  "what": "token/t1"
+                }
+              ],
+              "differences": [],
+              "digest_after": "82b25d68a59197232b71099958b79397840e76bc93251a36fb7d6ac57bcd0e4f",
+              "digest_before": "82b25d68a59197232b71099958b79397840e76bc93251a36fb7d6ac57bcd0e4f",
+              "group": [
+                6
+              ],
+              "handle": "deploy",
+              "stays_gone": [
+                {
+                  "detail": "it was revoked before the deletion began, and stays so",
+                  "reason": "revoked_before_the_group",
+                  "what": "token/t1"
+                }
+              ]
+            }
+          ],
+          "plan": "UUID",
+          "planned_at": "TIME",
+          "position": 6,
+          "window_seconds": 60
+        }
+    "#]]);
     let id = plan["plan"].as_str().unwrap();
     let wrong = server.ask(&["restore", "apply", id, "--hash", &"0".repeat(64)]).ends(1);
     assert_eq!(wrong.stdout, "");
     assert_eq!(server.json(&["account", "show", "bot-1"])["status"], "deleted", "another hash changes nothing");
     let words = ["restore", "apply", id, "--hash", plan["hash"].as_str().unwrap(), "--by", "responder"];
     let receipt = server.json(&words);
-    check(receipt.clone(), &expect![[""]]);
+    check(receipt.clone(), &expect![[r#"
+        {
+          "hash": "HEX",
+          "items": [
+            {
+              "account": "bot-1",
+              "differences": [],
+              "digest_after": "82b25d68a59197232b71099958b79397840e76bc93251a36fb7d6ac57bcd0e4f",
+              "digest_before": "82b25d68a59197232b71099958b79397840e76bc93251a36fb7d6ac57bcd0e4f",
+              "outcome": "restored",
+              "position": 8
+            }
+          ],
+          "link": "HEX",
+          "plan": "UUID",
+          "position": 9,
+          "receipt": "UUID"
+        }
+    "#]]);
     assert_eq!(server.json(&words), receipt, "applied again it says the same");
     assert_eq!(server.json(&["account", "show", "bot-1"])["digest"], receipt["items"][0]["digest_before"]);
     server.ask(&["restore", "plan", "--run", "nightly/1"]).ends(4);
@@ -181,10 +478,56 @@ async fn a_deletion_is_found_planned_and_undone_in_the_promised_shapes() {
 async fn ledgers_are_listed_described_and_rebuilt() {
     let server = told();
     server.feed(&["append", "--ledger", "other"], story().lines().next().unwrap()).ends(0);
-    check(server.json(&["ledgers", "list"]), &expect![[""]]);
-    check(server.json(&["ledgers", "describe"]), &expect![[""]]);
+    check(server.json(&["ledgers", "list"]), &expect![[r#"
+        [
+          {
+            "entries": 7,
+            "head": "HEX",
+            "last_recorded_at": "TIME",
+            "ledger": "default",
+            "projected": 7,
+            "stopped": null,
+            "uid": "UUID"
+          },
+          {
+            "entries": 2,
+            "head": "HEX",
+            "last_recorded_at": "TIME",
+            "ledger": "other",
+            "projected": 2,
+            "stopped": null,
+            "uid": "UUID"
+          }
+        ]
+    "#]]);
+    check(server.json(&["ledgers", "describe"]), &expect![[r#"
+        {
+          "accounts": 2,
+          "damage": [],
+          "emitters": [
+            {
+              "emitter": "directory",
+              "last_sequence": 6,
+              "missing": 0
+            }
+          ],
+          "entries": 7,
+          "head": "HEX",
+          "last_recorded_at": "TIME",
+          "ledger": "default",
+          "projected": 7,
+          "stopped": null,
+          "uid": "UUID"
+        }
+    "#]]);
     let before = server.json(&["account", "list"]);
-    check(server.json(&["rebuild"]), &expect![[""]]);
+    check(server.json(&["rebuild"]), &expect![[r#"
+        {
+          "entries": 7,
+          "finished": true,
+          "ledger": "default"
+        }
+    "#]]);
     assert_eq!(server.json(&["account", "list"]), before);
     for words in [&["ledgers", "describe", "nowhere"][..], &["events", "list", "--ledger", "nowhere"], &[
         "rebuild", "--ledger", "nowhere",

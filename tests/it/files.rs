@@ -110,6 +110,9 @@ fn verify_of_what_is_no_data_directory_fails_without_saying_that_it_is_sound() {
         assert_eq!(said.code, Some(1), "{said:?}");
         assert!(said.stderr.contains(path.to_str().unwrap()), "{said:?}");
     }
+    // One that was never written to is sound.
+    let dir = Served::start().stop();
+    assert_eq!(verify(&data_of(&dir)), (Some(0), json!({"ok": true, "ledgers": []})));
 }
 
 fn inspect(data: &Path, position: u64) -> Value {
