@@ -6,9 +6,12 @@ use std::time::Duration;
 use super::{LedgerReport, Progress, Report, verify};
 use crate::entry::link;
 
+mod checker;
 mod crashes;
 mod damages;
+mod engine;
 mod flips;
+mod logs;
 mod servers;
 pub(crate) mod writer;
 
