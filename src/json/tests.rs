@@ -250,10 +250,12 @@ fn fields_that_are_not_known_are_refused_wherever_they_stand_and_named() {
 
 #[test]
 fn data_of_which_all_may_be_left_out_may_be_left_out() {
-    let without = |kind: &str| edited(|v| {
-        v["kind"] = kind.into();
-        drop(v.as_object_mut().unwrap().remove("data"));
-    });
+    let without = |kind: &str| {
+        edited(|v| {
+            v["kind"] = kind.into();
+            drop(v.as_object_mut().unwrap().remove("data"));
+        })
+    };
     assert_eq!(without("AccountDeleted").unwrap().fact, Fact::AccountDeleted { retain_until: None });
     assert_eq!(without("AccountDisabled").unwrap().fact, Fact::AccountDisabled);
     for (kind, field) in [("TokenRevoked", "token"), ("TokenIssued", "token")] {

@@ -30,9 +30,21 @@ fn story() -> String {
         "expiry": "2035-01-01T00:00:00Z"}});
     let events = [
         event(1, 1, "AccountCreated", "bot-1", bot),
-        event(2, 2, "TokenIssued", "bot-1", json!({"token": "t1", "digest": digest("1"), "scopes": ["api"],
-            "expiry": "never"})),
-        event(3, 3, "GrantAdded", "bot-1", json!({"grant": "project/app", "resource": "app", "access": "developer"})),
+        event(
+            2,
+            2,
+            "TokenIssued",
+            "bot-1",
+            json!({"token": "t1", "digest": digest("1"), "scopes": ["api"],
+            "expiry": "never"}),
+        ),
+        event(
+            3,
+            3,
+            "GrantAdded",
+            "bot-1",
+            json!({"grant": "project/app", "resource": "app", "access": "developer"}),
+        ),
         event(4, 4, "TokenRotated", "bot-1", rotated),
         event(5, 5, "AccountCreated", "bot-2", json!({"kind": "service", "handle": "mirror"})),
         deleted,
@@ -61,11 +73,15 @@ fn still(value: &mut Value) {
 }
 
 fn is_hex(value: &Value) -> bool {
-    value.as_str().is_some_and(|text| text.len() == 64 && text.bytes().all(|b| b"0123456789abcdef".contains(&b)))
+    value
+        .as_str()
+        .is_some_and(|text| text.len() == 64 && text.bytes().all(|b| b"0123456789abcdef".contains(&b)))
 }
 
 fn is_time(value: &Value) -> bool {
-    value.as_str().is_some_and(|text| text.ends_with('Z') && chrono::DateTime::parse_from_rfc3339(text).is_ok())
+    value
+        .as_str()
+        .is_some_and(|text| text.ends_with('Z') && chrono::DateTime::parse_from_rfc3339(text).is_ok())
 }
 
 fn is_uuid(value: &Value) -> bool {
@@ -82,7 +98,9 @@ async fn append_says_what_became_of_each_event() {
     let server = Served::start();
     let first = server.feed(&["append", "-o", "json"], &story()).ends(0).json();
     assert_eq!(first.as_array().unwrap().len(), 6);
-    check(first[5].clone(), &expect![[r#"
+    check(
+        first[5].clone(),
+        &expect![[r#"
         {
           "already_present": false,
           "emitter": "directory",
@@ -95,7 +113,8 @@ async fn append_says_what_became_of_each_event() {
             "active_tokens"
           ]
         }
-    "#]]);
+    "#]],
+    );
     let again = server.feed(&["append", "-o", "ndjson"], &story()).ends(0).lines();
     for (first, again) in first.as_array().unwrap().iter().zip(&again) {
         assert_eq!(again["already_present"], true);
@@ -114,7 +133,9 @@ async fn append_says_what_became_of_each_event() {
 async fn events_have_their_promised_shape() {
     let server = told();
     let listed = server.json(&["events", "list", "--account", "bot-1"]);
-    check(listed, &expect![[r#"
+    check(
+        listed,
+        &expect![[r#"
         [
           {
             "account": "bot-1",
@@ -230,7 +251,8 @@ async fn events_have_their_promised_shape() {
             "recorded_at": "TIME"
           }
         ]
-    "#]]);
+    "#]],
+    );
     let kinds = |words: &[&str]| -> Vec<u64> {
         let all = server.ask(&[&["events", "list", "-o", "ndjson"], words].concat()).ends(0).lines();
         all.iter().map(|event| event["position"].as_u64().unwrap()).collect()
@@ -253,7 +275,9 @@ async fn events_have_their_promised_shape() {
 #[tokio::test(flavor = "multi_thread")]
 async fn accounts_have_their_promised_shape_at_any_moment() {
     let server = told();
-    check(server.json(&["account", "show", "deploy", "--at", "5"]), &expect![[r#"
+    check(
+        server.json(&["account", "show", "deploy", "--at", "5"]),
+        &expect![[r#"
         {
           "account": "bot-1",
           "attributes": {},
@@ -314,10 +338,12 @@ async fn accounts_have_their_promised_shape_at_any_moment() {
           ],
           "version": 4
         }
-    "#]]);
+    "#]],
+    );
     let status = |words: &[&str]| {
         let account = server.json(&[&["account", "show", "bot-1"], words].concat());
-        let tokens = account["tokens"].as_array().unwrap().iter().map(|t| t["status"].as_str().unwrap().to_owned());
+        let tokens =
+            account["tokens"].as_array().unwrap().iter().map(|t| t["status"].as_str().unwrap().to_owned());
         (account["status"].as_str().unwrap().to_owned(), tokens.collect::<Vec<_>>().join(" "))
     };
     let is = |status: &str, tokens: &str| (status.to_owned(), tokens.to_owned());
@@ -325,7 +351,8 @@ async fn accounts_have_their_promised_shape_at_any_moment() {
     assert_eq!(status(&["--at", "2024-09-11T00:00:02Z"]), is("live", "active"));
     assert_eq!(status(&["--at", "2024-09-11T00:00:04Z"]), is("live", "revoked active"));
     assert_eq!(status(&[]).0, "deleted");
-    let early = server.ask(&["account", "show", "bot-1", "--at", "2024-09-10T00:00:00Z", "-o", "json"]).ends(4);
+    let early =
+        server.ask(&["account", "show", "bot-1", "--at", "2024-09-10T00:00:00Z", "-o", "json"]).ends(4);
     assert!(early.stdout.is_empty() && early.stderr.contains("bot-1"), "{early:?}");
     server.ask(&["account", "show", "bot-1", "--known-at", "2024-09-11T00:00:05Z"]).ends(4);
     server.ask(&["account", "show", "nobody"]).ends(4);
@@ -335,7 +362,9 @@ async fn accounts_have_their_promised_shape_at_any_moment() {
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_are_found_by_id_and_by_digest_never_by_secret() {
     let server = told();
-    check(server.json(&["token", "show", "t2", "--at", "5"]), &expect![[r#"
+    check(
+        server.json(&["token", "show", "t2", "--at", "5"]),
+        &expect![[r#"
         [
           {
             "account": "bot-1",
@@ -358,7 +387,8 @@ async fn tokens_are_found_by_id_and_by_digest_never_by_secret() {
             "usable": true
           }
         ]
-    "#]]);
+    "#]],
+    );
     let digest = format!("sha256:{}", "2".repeat(64));
     assert_eq!(server.json(&["token", "lookup", &digest, "--at", "5"])[0]["usable"], true);
     assert_eq!(server.json(&["token", "lookup", &digest])[0]["usable"], false);
@@ -373,7 +403,9 @@ async fn tokens_are_found_by_id_and_by_digest_never_by_secret() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deletion_is_found_planned_and_undone_in_the_promised_shapes() {
     let server = told();
-    check(server.json(&["deletions", "find", "--run", "nightly/1"]), &expect![[r#"
+    check(
+        server.json(&["deletions", "find", "--run", "nightly/1"]),
+        &expect![[r#"
         [
           {
             "account": "bot-1",
@@ -399,9 +431,12 @@ async fn a_deletion_is_found_planned_and_undone_in_the_promised_shapes() {
             ]
           }
         ]
-    "#]]);
+    "#]],
+    );
     let plan = server.json(&["restore", "plan", "--run", "nightly/1", "--by", "responder"]);
-    check(plan.clone(), &expect![[r#"
+    check(
+        plan.clone(),
+        &expect![[r#"
         {
           "hash": "HEX",
           "items": [
@@ -441,14 +476,21 @@ async fn a_deletion_is_found_planned_and_undone_in_the_promised_shapes() {
           "position": 6,
           "window_seconds": 60
         }
-    "#]]);
+    "#]],
+    );
     let id = plan["plan"].as_str().unwrap();
     let wrong = server.ask(&["restore", "apply", id, "--hash", &"0".repeat(64)]).ends(1);
     assert_eq!(wrong.stdout, "");
-    assert_eq!(server.json(&["account", "show", "bot-1"])["status"], "deleted", "another hash changes nothing");
+    assert_eq!(
+        server.json(&["account", "show", "bot-1"])["status"],
+        "deleted",
+        "another hash changes nothing"
+    );
     let words = ["restore", "apply", id, "--hash", plan["hash"].as_str().unwrap(), "--by", "responder"];
     let receipt = server.json(&words);
-    check(receipt.clone(), &expect![[r#"
+    check(
+        receipt.clone(),
+        &expect![[r#"
         {
           "hash": "HEX",
           "items": [
@@ -466,7 +508,8 @@ async fn a_deletion_is_found_planned_and_undone_in_the_promised_shapes() {
           "position": 9,
           "receipt": "UUID"
         }
-    "#]]);
+    "#]],
+    );
     assert_eq!(server.json(&words), receipt, "applied again it says the same");
     assert_eq!(server.json(&["account", "show", "bot-1"])["digest"], receipt["items"][0]["digest_before"]);
     server.ask(&["restore", "plan", "--run", "nightly/1"]).ends(4);
@@ -478,7 +521,9 @@ async fn a_deletion_is_found_planned_and_undone_in_the_promised_shapes() {
 async fn ledgers_are_listed_described_and_rebuilt() {
     let server = told();
     server.feed(&["append", "--ledger", "other"], story().lines().next().unwrap()).ends(0);
-    check(server.json(&["ledgers", "list"]), &expect![[r#"
+    check(
+        server.json(&["ledgers", "list"]),
+        &expect![[r#"
         [
           {
             "entries": 7,
@@ -499,8 +544,11 @@ async fn ledgers_are_listed_described_and_rebuilt() {
             "uid": "UUID"
           }
         ]
-    "#]]);
-    check(server.json(&["ledgers", "describe"]), &expect![[r#"
+    "#]],
+    );
+    check(
+        server.json(&["ledgers", "describe"]),
+        &expect![[r#"
         {
           "accounts": 2,
           "damage": [],
@@ -519,19 +567,25 @@ async fn ledgers_are_listed_described_and_rebuilt() {
           "stopped": null,
           "uid": "UUID"
         }
-    "#]]);
+    "#]],
+    );
     let before = server.json(&["account", "list"]);
-    check(server.json(&["rebuild"]), &expect![[r#"
+    check(
+        server.json(&["rebuild"]),
+        &expect![[r#"
         {
           "entries": 7,
           "finished": true,
           "ledger": "default"
         }
-    "#]]);
+    "#]],
+    );
     assert_eq!(server.json(&["account", "list"]), before);
-    for words in [&["ledgers", "describe", "nowhere"][..], &["events", "list", "--ledger", "nowhere"], &[
-        "rebuild", "--ledger", "nowhere",
-    ]] {
+    for words in [
+        &["ledgers", "describe", "nowhere"][..],
+        &["events", "list", "--ledger", "nowhere"],
+        &["rebuild", "--ledger", "nowhere"],
+    ] {
         server.ask(words).ends(4);
     }
     assert_eq!(server.json(&["ledgers", "list"]).as_array().unwrap().len(), 2, "a question makes no ledger");
@@ -562,7 +616,8 @@ async fn an_export_goes_into_another_ledger_with_equal_events_and_state() {
     let second = to.json(&["import", "ndjson", file.to_str().unwrap()]);
     assert_eq!(second["appended"], json!({}), "{second}");
 
-    let events = |said: Said| said.ends(0).lines().into_iter().filter_map(as_sent).collect::<BTreeMap<_, _>>();
+    let events =
+        |said: Said| said.ends(0).lines().into_iter().filter_map(as_sent).collect::<BTreeMap<_, _>>();
     assert_eq!(events(to.ask(&["export", "ndjson"])), events(exported));
     let accounts = |server: &Served| {
         let mut accounts = server.json(&["account", "list"]);
@@ -596,7 +651,9 @@ async fn csv_has_a_heading_and_a_row_for_each_thing() {
     let said = server.ask(&["events", "list", "--account", "bot-1", "-o", "csv"]).ends(0);
     let mut reader = csv::Reader::from_reader(said.stdout.as_bytes());
     let names = reader.headers().unwrap().clone();
-    for name in ["position", "event_id", "kind", "account", "actor", "occurred_at", "recorded_at", "emitter", "link"] {
+    for name in
+        ["position", "event_id", "kind", "account", "actor", "occurred_at", "recorded_at", "emitter", "link"]
+    {
         assert!(names.iter().any(|n| n == name), "{name}: {names:?}");
     }
     let rows: Vec<_> = reader.records().map(Result::unwrap).collect();
@@ -646,10 +703,15 @@ fn a_wrong_call_ends_with_2_and_says_so_on_standard_error() {
 
 #[test]
 fn a_server_that_is_not_there_is_named_with_code_1() {
-    for words in [&["events", "list"][..], &["account", "show", "a"], &["ledgers", "list"], &["restore", "plan", "a"]] {
+    for words in
+        [&["events", "list"][..], &["account", "show", "a"], &["ledgers", "list"], &["restore", "plan", "a"]]
+    {
         let said = say(&[words, &["--server", "http://127.0.0.1:1", "-o", "json"]].concat()).ends(1);
         assert_eq!(said.stdout, "");
-        assert!(said.stderr.contains("127.0.0.1:1") && said.stderr.trim_end().lines().count() == 1, "{said:?}");
+        assert!(
+            said.stderr.contains("127.0.0.1:1") && said.stderr.trim_end().lines().count() == 1,
+            "{said:?}"
+        );
     }
 }
 
@@ -694,9 +756,11 @@ fn a_shell_can_complete_the_commands() {
 
 #[test]
 fn the_benchmark_measures_itself_in_the_promised_shape() {
-    let said = say(&["bench", "append", "--clients", "8", "--duration", "1s", "--floor", "-o", "json"]).ends(0);
+    let said =
+        say(&["bench", "append", "--clients", "8", "--duration", "1s", "--floor", "-o", "json"]).ends(0);
     let mut measured = said.json();
-    for name in ["events_per_s", "p50_us", "p99_us", "p999_us", "fsyncs", "events_per_cpu_s", "client_cpu_s"] {
+    for name in ["events_per_s", "p50_us", "p99_us", "p999_us", "fsyncs", "events_per_cpu_s", "client_cpu_s"]
+    {
         assert!(measured[name].as_f64().unwrap() > 0.0, "{name}: {measured}");
     }
     for name in ["noop_events_per_s", "raw_events_per_s", "raw_p50_us", "fdatasync_p50_us"] {
@@ -705,7 +769,10 @@ fn the_benchmark_measures_itself_in_the_promised_shape() {
     assert_eq!((measured["clients"].take(), measured["batch"].take()), (json!(8), json!(1)));
     assert!(measured["p50_us"].as_f64() <= measured["p99_us"].as_f64(), "{measured}");
     let (events, fsyncs) = (measured["events"].as_u64(), measured["fsyncs"].as_u64());
-    assert!(fsyncs <= events && fsyncs > Some(0), "each acknowledged event was synced, many at once: {measured}");
+    assert!(
+        fsyncs <= events && fsyncs > Some(0),
+        "each acknowledged event was synced, many at once: {measured}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -716,7 +783,8 @@ async fn a_benchmark_of_a_server_writes_to_a_ledger_of_its_own() {
     assert!(measured["floor"].is_null() && measured["fsyncs"].is_null(), "{measured}");
     assert_eq!(server.json(&["ledgers", "describe"]), before);
     let ledgers = server.json(&["ledgers", "list"]);
-    let names: Vec<&str> = ledgers.as_array().unwrap().iter().map(|l| l["ledger"].as_str().unwrap()).collect();
+    let names: Vec<&str> =
+        ledgers.as_array().unwrap().iter().map(|l| l["ledger"].as_str().unwrap()).collect();
     assert!(names.len() == 2 && names[0].starts_with("bench-"), "{names:?}");
     server.check().await;
 }
@@ -729,7 +797,10 @@ fn a_line_that_is_no_event_is_named_and_what_stands_before_is_recorded() {
     assert_eq!(said.code, Some(1), "{said:?}");
     assert!(said.stderr.contains("line 3"), "{said:?}");
     assert_eq!(server.json(&["events", "list"]).as_array().unwrap().len(), 3);
-    let said = feed(&["append", "--atomic", "--server", &format!("http://{}", server.address), "--ledger", "other"], &input);
+    let said = feed(
+        &["append", "--atomic", "--server", &format!("http://{}", server.address), "--ledger", "other"],
+        &input,
+    );
     assert_eq!(said.code, Some(1), "{said:?}");
     assert_eq!(server.json(&["ledgers", "list"]).as_array().unwrap().len(), 1, "all or nothing: nothing");
 }

@@ -145,7 +145,8 @@ async fn an_entry_is_shown_byte_by_byte() {
         }
     }
     let next = inspect(&data, 3);
-    let previous = next["fields"].as_array().unwrap().iter().find(|f| f["name"] == "entry.previous_link").unwrap();
+    let previous =
+        next["fields"].as_array().unwrap().iter().find(|f| f["name"] == "entry.previous_link").unwrap();
     assert_eq!(previous["bytes"], link, "the chain");
     let missing = say(&["log", "inspect", data.to_str().unwrap(), "99"]).ends(4);
     assert_eq!(missing.stdout, "");
@@ -160,7 +161,10 @@ async fn nobody_else_reads_the_files() {
     let data = server.data();
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     let files = files_below(&data);
-    assert!(!segments(&data).is_empty() && files.iter().any(|file| file.starts_with(data.join("projections/sled"))));
+    assert!(
+        !segments(&data).is_empty()
+            && files.iter().any(|file| file.starts_with(data.join("projections/sled")))
+    );
     for file in &files {
         assert_eq!(mode(file), 0o600, "{}", file.display());
         for dir in file.ancestors().skip(1).take_while(|dir| dir.starts_with(&data)) {
@@ -182,7 +186,8 @@ async fn lost_or_broken_projections_are_built_anew_from_the_log() {
         for file in projections {
             match harm {
                 "removed" => std::fs::remove_file(&file).unwrap(),
-                _ => std::fs::write(&file, vec![0xA5; std::fs::metadata(&file).unwrap().len() as usize]).unwrap(),
+                _ => std::fs::write(&file, vec![0xA5; std::fs::metadata(&file).unwrap().len() as usize])
+                    .unwrap(),
             }
         }
         server = Served::on(dir);
