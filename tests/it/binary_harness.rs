@@ -47,7 +47,10 @@ impl Said {
     /// The values on its standard output, one a line.
     #[track_caller]
     pub fn lines(&self) -> Vec<Value> {
-        self.stdout.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect()
+        self.stdout
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}")))
+            .collect()
     }
 }
 
@@ -100,7 +103,8 @@ impl Served {
 
     /// Starts one with these words, which serve the data directory within `dir`.
     pub fn run(dir: TempDir, words: &[&str]) -> Self {
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(dir.path().join("serve.log")).unwrap();
+        let log =
+            std::fs::OpenOptions::new().create(true).append(true).open(dir.path().join("serve.log")).unwrap();
         let mut child = program().args(words).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();

@@ -10,7 +10,8 @@ use crate::binary_harness::{Served, files_below};
 /// for at `TOKENLEDGER_SHARED`, else at `../shared`.
 fn export() -> Option<PathBuf> {
     let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared");
-    let path = std::env::var_os("TOKENLEDGER_SHARED").map_or_else(beside, PathBuf::from).join("data/cloudtrail");
+    let path =
+        std::env::var_os("TOKENLEDGER_SHARED").map_or_else(beside, PathBuf::from).join("data/cloudtrail");
     if path.is_dir() {
         return Some(path);
     }
@@ -36,7 +37,11 @@ async fn a_real_export_gives_the_known_events_once() {
             "ConsumerReleased": 3}})
     );
     let entries = |server: &Served| server.json(&["ledgers", "describe"])["entries"].as_u64().unwrap();
-    assert_eq!(entries(&server), 1 + 108 + introduced, "the genesis, the events, and the accounts met in them");
+    assert_eq!(
+        entries(&server),
+        1 + 108 + introduced,
+        "the genesis, the events, and the accounts met in them"
+    );
     assert_eq!(
         import(&server, &path),
         json!({"records": 2900, "duplicates": 0, "failed_calls": 16, "unmapped": 2776, "introduced": 0,
@@ -67,9 +72,9 @@ async fn no_session_token_of_a_real_export_lies_in_any_file() {
 }
 
 fn session_tokens(path: &Path) -> BTreeSet<String> {
-    let logs = files_below(path).into_iter().filter_map(|file| {
-        serde_json::from_str::<Value>(&std::fs::read_to_string(file).ok()?).ok()
-    });
+    let logs = files_below(path)
+        .into_iter()
+        .filter_map(|file| serde_json::from_str::<Value>(&std::fs::read_to_string(file).ok()?).ok());
     let records: Vec<Value> = logs.flat_map(|log| log["Records"].as_array().unwrap().clone()).collect();
     let token = |record: &Value| {
         Some(record.pointer("/responseElements/credentials/sessionToken")?.as_str()?.to_owned())
@@ -113,7 +118,10 @@ async fn the_attackers_user_comes_back_from_a_real_export_as_it_was() {
     );
 
     let before = server.json(&["account", "show", user, "--at", "2023-07-10T12:26:00Z"]);
-    assert_eq!((text(&before["status"]), text(&before["account"])), ("live", "123837392027:user:malicious-iam-user"));
+    assert_eq!(
+        (text(&before["status"]), text(&before["account"])),
+        ("live", "123837392027:user:malicious-iam-user")
+    );
     assert_eq!(active(&before), ["AKIATFQR7NSCQLA2F4OD"]);
     assert_eq!(before["grants"].as_array().unwrap().len(), 1);
     assert_eq!(before["grants"][0]["grant"], "policy/arn:aws:iam::aws:policy/AdministratorAccess");
@@ -122,7 +130,10 @@ async fn the_attackers_user_comes_back_from_a_real_export_as_it_was() {
     assert_eq!(active(&deleted), [""; 0]);
 
     let found = server.json(&["deletions", "find", "--from", gone, "--to", "2023-07-10T12:28:25Z"]);
-    assert_eq!((text(&found[0]["account"]), &found[0]["active_tokens"]), (text(&before["account"]), &json!(1)));
+    assert_eq!(
+        (text(&found[0]["account"]), &found[0]["active_tokens"]),
+        (text(&before["account"]), &json!(1))
+    );
 
     let plan = server.json(&["restore", "plan", user]);
     assert_eq!(plan["items"][0]["conflicts"], json!([]));

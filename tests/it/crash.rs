@@ -28,7 +28,8 @@ type Shared = Arc<Mutex<Sent>>;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_killed_under_load_keeps_what_it_acknowledged_once_and_no_part_of_a_batch() {
-    let kills = std::env::var("TOKENLEDGER_KILLS").map_or(KILLS, |n| n.parse().expect("TOKENLEDGER_KILLS: a number"));
+    let kills =
+        std::env::var("TOKENLEDGER_KILLS").map_or(KILLS, |n| n.parse().expect("TOKENLEDGER_KILLS: a number"));
     let sent = Shared::default();
     let accounts = Arc::new(AtomicU64::new(0));
     let mut server = Served::start();
@@ -122,7 +123,8 @@ async fn try_append(
     {
         return Ok(vec![clients.try_record(event).await?]);
     }
-    let proposals = events.into_iter().map(|event| pb::Proposal { event: Some(event), expected_version: None });
+    let proposals =
+        events.into_iter().map(|event| pb::Proposal { event: Some(event), expected_version: None });
     let request = pb::AppendBatchRequest { proposals: proposals.collect(), atomic, ..Default::default() };
     let results = clients.append.clone().append_batch(request).await?.into_inner().results;
     let accepted = |result: pb::AppendResult| match result.result {
@@ -168,7 +170,10 @@ async fn stands(clients: &Clients, sent: &Shared, from: u64) -> u64 {
     for batch in &sent.atomic {
         let there: Vec<u64> = batch.iter().filter_map(|id| Some(found.get(id)?.0)).collect();
         assert!(there.is_empty() || there.len() == batch.len(), "a part of an atomic batch: {there:?}");
-        assert!(there.windows(2).all(|pair| pair[0] + 1 == pair[1]), "an atomic batch stands together: {there:?}");
+        assert!(
+            there.windows(2).all(|pair| pair[0] + 1 == pair[1]),
+            "an atomic batch stands together: {there:?}"
+        );
     }
     next
 }
@@ -178,7 +183,8 @@ async fn send_again(clients: &Clients, sent: &Shared) {
     let (batches, singles) = {
         let sent = sent.lock().unwrap();
         let unanswered = |id: &String| sent.events[id].1.is_none();
-        let of_batch = |batch: &Vec<String>| batch.iter().map(|id| sent.events[id].0.clone()).collect::<Vec<_>>();
+        let of_batch =
+            |batch: &Vec<String>| batch.iter().map(|id| sent.events[id].0.clone()).collect::<Vec<_>>();
         let batches: Vec<Vec<pb::Event>> =
             sent.atomic.iter().filter(|batch| batch.iter().any(unanswered)).map(of_batch).collect();
         let in_batch: HashSet<&String> = sent.atomic.iter().flatten().collect();
@@ -190,7 +196,8 @@ async fn send_again(clients: &Clients, sent: &Shared) {
             .collect();
         // An account is created before its tokens are issued.
         singles.sort_by_key(|event| !matches!(event.fact, Some(pb::event::Fact::AccountCreated(_))));
-        let answered = sent.events.values().filter(|(_, receipt)| receipt.is_some()).map(|(event, _)| event.clone());
+        let answered =
+            sent.events.values().filter(|(_, receipt)| receipt.is_some()).map(|(event, _)| event.clone());
         singles.extend(answered.take(300));
         (batches, singles)
     };

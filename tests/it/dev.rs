@@ -26,14 +26,16 @@ fn the_commands_that_dev_prints_bring_the_rotated_bots_back_as_they_were() {
     let commands: Vec<&str> = printed.iter().filter_map(|l| l.trim().strip_prefix("tokenledger ")).collect();
     // Those begin with a verb and name the server; the line of the story does not.
     let commands: Vec<&str> = commands.into_iter().filter(|c| c.contains("--server")).collect();
-    let starting = |verb: &str| commands.iter().find(|c| c.starts_with(verb)).unwrap_or_else(|| panic!("{printed:?}"));
+    let starting =
+        |verb: &str| commands.iter().find(|c| c.starts_with(verb)).unwrap_or_else(|| panic!("{printed:?}"));
 
     let found = as_printed(starting("deletions find"));
     assert_eq!(found.as_array().unwrap().len(), ROTATED + RIGHTLY_DELETED);
     let hit = |d: &&Value| d["active_tokens"].as_u64().unwrap() > 0;
     let gone: Vec<&Value> = found.as_array().unwrap().iter().filter(hit).collect();
     assert_eq!(gone.len(), ROTATED);
-    let customers: std::collections::BTreeSet<&str> = gone.iter().map(|d| d["namespace"].as_str().unwrap()).collect();
+    let customers: std::collections::BTreeSet<&str> =
+        gone.iter().map(|d| d["namespace"].as_str().unwrap()).collect();
     assert_eq!(customers.len(), 22);
 
     let plan = as_printed(starting("restore plan"));
@@ -66,7 +68,12 @@ fn usable(found: &Value) -> Value {
 #[test]
 fn the_tour_runs_from_nothing_to_the_restore_by_itself() {
     let said = say(&["dev", "--tour", "--listen", "127.0.0.1:0"]).ends(0);
-    for told in ["198 of 400", "146 bots of 22 customers", "$ tokenledger deletions find", "$ tokenledger restore apply"] {
+    for told in [
+        "198 of 400",
+        "146 bots of 22 customers",
+        "$ tokenledger deletions find",
+        "$ tokenledger restore apply",
+    ] {
         assert!(said.stdout.contains(told), "{told}: {}", said.stdout);
     }
 }

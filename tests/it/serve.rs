@@ -69,7 +69,8 @@ async fn a_silent_connection_does_not_hold_a_stop_beyond_its_deadline() {
 async fn metrics_join_the_ready_line_where_they_are_asked_for() {
     let dir = tempfile::tempdir().unwrap();
     let data = data_of(&dir);
-    let words = ["serve", "--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--data", data.to_str().unwrap()];
+    let words =
+        ["serve", "--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--data", data.to_str().unwrap()];
     let server = Served::run(dir, &words);
     let said = server.json(&["health"]);
     let serving = |service| json!({"service": service, "serving": true});

@@ -124,7 +124,11 @@ fn life(number: usize) -> Vec<pb::Event> {
     let mut life = vec![
         event(&id, born, created(number)),
         event(&id, born + 1, grant(format!("group/{}", namespace(number)), "developer")),
-        event(&id, born + 2, grant(format!("project/{}/app-{}", namespace(number), number % 7), "maintainer")),
+        event(
+            &id,
+            born + 2,
+            grant(format!("project/{}/app-{}", namespace(number), number % 7), "maintainer"),
+        ),
         event(&id, born + 3, Fact::TokenIssued(token(number, 1))),
     ];
     let revoked = || {
@@ -287,7 +291,8 @@ async fn one_query_lists_who_is_hit(
     assert_eq!(found.len(), ROTATED + INACTIVE + TWICE_INACTIVE);
     let by_actor = find(clients, pb::FindDeletionsRequest { actor: JOB.into(), ..Default::default() }).await;
     assert_eq!(by_actor, found);
-    let window = pb::FindDeletionsRequest { from: time(MIDNIGHT), to: time(MIDNIGHT + 10_000), ..Default::default() };
+    let window =
+        pb::FindDeletionsRequest { from: time(MIDNIGHT), to: time(MIDNIGHT + 10_000), ..Default::default() };
     assert_eq!(find(clients, window).await.len(), found.len() + 1, "and the one that a person deleted");
     let hit: Vec<_> = found.into_iter().filter(|deletion| !deletion.active_tokens.is_empty()).collect();
     assert_eq!(hit.len(), ROTATED);
@@ -337,7 +342,10 @@ async fn restore(
         let (was, is) = (&before[id], &now[id]);
         assert_eq!(item.digest_before, was.digest);
         if id == taken {
-            assert_eq!((item.outcome(), is.status()), (pb::RestoreOutcome::Refused, pb::AccountStatus::Deleted));
+            assert_eq!(
+                (item.outcome(), is.status()),
+                (pb::RestoreOutcome::Refused, pb::AccountStatus::Deleted)
+            );
             continue;
         }
         assert_eq!((item.outcome(), &item.digest_after), (pb::RestoreOutcome::Restored, &is.digest), "{id}");
@@ -347,7 +355,11 @@ async fn restore(
             continue;
         }
         assert_eq!((&item.differences, &item.digest_after), (&Vec::new(), &item.digest_before), "{id}");
-        assert_eq!(lasting(is), lasting(was), "ids, handle, grants, digests, scopes, expiry, and what was revoked");
+        assert_eq!(
+            lasting(is),
+            lasting(was),
+            "ids, handle, grants, digests, scopes, expiry, and what was revoked"
+        );
     }
     for number in [2, 3, 700, ROTATED - 1] {
         assert!(usable(clients, &token_id(number, 2)).await, "the secret that a customer holds works again");
@@ -360,7 +372,8 @@ async fn restore(
 async fn the_others_stay_gone(clients: &Clients, before: &BTreeMap<String, pb::Account>) {
     for (id, account) in all_accounts(clients).await {
         let Some(number) = before.contains_key(&id).then(|| id[4..].parse().unwrap()) else { continue };
-        let gone = matches!(bot(number), Bot::Inactive | Bot::TwiceInactive | Bot::DeletedByAPerson) || number == 1;
+        let gone =
+            matches!(bot(number), Bot::Inactive | Bot::TwiceInactive | Bot::DeletedByAPerson) || number == 1;
         let status = if gone { pb::AccountStatus::Deleted } else { pb::AccountStatus::Live };
         assert_eq!(account.status(), status, "{id}: {:?}", bot(number));
     }
@@ -402,5 +415,7 @@ async fn a_namespace_that_enforces_refuses_to_delete_a_bot_with_an_active_token_
 async fn refusals(clients: &Clients, account: &str) -> usize {
     let filter = pb::EventFilter { kind: "RequestRefused".into(), ..Default::default() };
     let events = clients.events(filter).await.into_iter().filter_map(|recorded| recorded.event?.fact);
-    events.filter(|fact| matches!(fact, Fact::RequestRefused(refused) if refused.refused_account == account)).count()
+    events
+        .filter(|fact| matches!(fact, Fact::RequestRefused(refused) if refused.refused_account == account))
+        .count()
 }

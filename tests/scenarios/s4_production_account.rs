@@ -38,7 +38,10 @@ struct Credential {
 
 fn random_credential() -> Credential {
     let secret = Uuid::new_v4();
-    Credential { id: Uuid::new_v4().to_string(), digest: format!("blake3:{}", blake3::hash(secret.as_bytes())) }
+    Credential {
+        id: Uuid::new_v4().to_string(),
+        digest: format!("blake3:{}", blake3::hash(secret.as_bytes())),
+    }
 }
 
 async fn live(clients: &Clients, account: &str, environment: &str) -> Credential {
@@ -113,7 +116,10 @@ async fn the_production_account_comes_back_with_the_same_credential_and_the_test
 
     let after = clients.account(PRODUCTION, None).await.unwrap();
     assert_eq!((&after.tokens, &after.grants), (&before.tokens, &before.grants));
-    assert_eq!((&after.consumers, &after.account, &after.handle), (&before.consumers, &before.account, &before.handle));
+    assert_eq!(
+        (&after.consumers, &after.account, &after.handle),
+        (&before.consumers, &before.account, &before.handle)
+    );
     let token_after = lookup(&clients, &production).await;
     assert_eq!(token_after, token_before, "the same id and digest: nothing needs to be redistributed");
 
