@@ -470,8 +470,8 @@ class Segment:
         if self.written <= self.offset:
             return True
         start = sector_up(self.offset)
-        if self.whole and self.batch is None and self.ids:
-            ended = self.footer_stands_at(start)
+        if self.whole and self.batch is None:
+            ended = self.ids and self.footer_stands_at(start)  # nothing is sealed before it holds an entry
         else:
             ended = self.hint() == start and zero(self.data, self.offset, start)
         if ended:

@@ -124,7 +124,7 @@ impl Doubt<'_> {
             || sectors.into_iter().any(|sector| {
                 let from = (sector * SECTOR_BYTES).max(self.offset);
                 let part = self.bytes.get(from..self.bytes.len().min((sector + 1) * SECTOR_BYTES));
-                part.is_some_and(|p| p.iter().all(|b| *b == 0))
+                part.is_some_and(|p| !p.is_empty() && p.iter().all(|b| *b == 0))
             })
     }
 }

@@ -16,8 +16,11 @@ impl Walk<'_> {
             return Ok(true);
         }
         let start = sector_up(offset);
-        let entries = !self.contents.ids.is_empty();
-        let computable = self.whole && entries && matches!(self.batch, Batch::Between);
+        let computable = self.whole && matches!(self.batch, Batch::Between);
+        if computable && self.contents.ids.is_empty() {
+            // Nothing is sealed before it holds an entry.
+            return Ok(false);
+        }
         let ended = if computable { self.at_footer(start)? } else { self.hint == Some(start) };
         let ended = ended && (computable || self.source.zero(offset, start)?);
         if ended {

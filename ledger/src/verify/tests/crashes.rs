@@ -223,3 +223,15 @@ fn a_header_that_lost_its_second_sector_is_torn_and_one_that_lost_part_of_it_is_
     let torn = judged(&built.files);
     assert_eq!((torn.damage, torn.torn_bytes, torn.entries.0), (vec![], 3, 1));
 }
+
+#[test]
+fn a_few_bytes_that_a_footer_would_have_too_are_no_footer() {
+    // The footer of so many entries ends with a sector of four bytes.
+    let sizes = vec![30; 245];
+    let batches: Vec<&[usize]> = sizes.chunks(1).collect();
+    let built = build(&plan(&batches), &[], 65_536);
+    let at = built.frames[244].2.next_multiple_of(512) as usize + 6 * 512;
+    built.files.change(FIRST, |bytes| bytes[at..at + 4].copy_from_slice(b"OOT!"));
+    let report = judged(&built.files);
+    assert_eq!((report.damage, report.torn_bytes), (vec![], at as u64 + 4 - built.frames[244].2));
+}

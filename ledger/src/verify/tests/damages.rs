@@ -8,6 +8,7 @@ use super::writer::{
 use super::{Alone, SMALL, judged, small};
 use crate::entry::link;
 use crate::types::{LedgerUid, Link, Position, Time};
+use crate::verify::footer::{Contents, Expected, Facts};
 use crate::verify::verify;
 
 const FIRST: &str = "log/00000000000000000000.seg";
@@ -343,6 +344,28 @@ fn a_footer_whose_contents_were_changed_with_its_crc_is_damage() {
         let damage = judged(&built.files).damage;
         assert!(damage.iter().any(|d| (at as u64 - 31..=at as u64).contains(&d.offset)), "{at}: {damage:?}");
     }
+}
+
+#[test]
+fn a_segment_sealed_without_an_entry_is_damage() {
+    let planned = plan(&[&[100], &[60]]);
+    let (before, _) = sealed_segment(&planned, 4096);
+    let head = link(&planned[1].entry());
+    let header = &planned[1].header;
+    let facts = Facts {
+        first: Position(2),
+        link: head,
+        recorded_at: header.recorded_at,
+        epoch: header.epoch,
+        end: 512,
+    };
+    let mut empty = segment_header(super::writer::UID, 2, head, 4096);
+    empty.extend(Expected::of(Contents::default(), &facts).bytes);
+    let files = Files::default();
+    files.put(FIRST, before);
+    files.put("log/00000000000000000002.seg", empty);
+    let found: Vec<_> = judged(&files).damage.iter().map(|d| (d.position.0, d.offset)).collect();
+    assert_eq!(found.first(), Some(&(2, 512)), "{found:?}");
 }
 
 #[test]

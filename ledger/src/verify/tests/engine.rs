@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use super::Alone;
 use super::logs::{DIR, Dice, each_crash, groups, last_segment, options, tamper, written};
+use super::writer::{UID, open_segment, plan, segment_header};
 use crate::disk::testing::MemoryDisk;
 use crate::log::{Damage, FRAME_BYTES, LogStore, ReadError, Repair, SegmentLog};
-use crate::types::Position;
+use crate::types::{Link, Position};
 use crate::verify::{LedgerReport, verify};
 
 fn judged(disk: &MemoryDisk) -> Option<LedgerReport> {
@@ -128,6 +129,31 @@ fn a_flipped_bit_is_found_wherever_the_engine_finds_it() {
         }
     }
     assert!(agreed(&disk, "nothing flipped").ok());
+}
+
+/// A disk with one segment.
+fn holding(bytes: &[u8]) -> MemoryDisk {
+    let disk = MemoryDisk::new();
+    disk.put(&Path::new(DIR).join("log/00000000000000000000.seg"), bytes);
+    disk
+}
+
+#[test]
+fn an_entry_longer_than_its_segment_is_damage() {
+    let (mut bytes, _) = open_segment(&plan(&[&[100], &[8000]]), 16_384);
+    bytes.truncate(4096);
+    bytes[..512].copy_from_slice(&segment_header(UID, 0, Link::default(), 4096));
+    let report = agreed(&holding(&bytes), "longer");
+    assert_eq!(report.damage.first().map(|d| d.position.0), Some(1));
+}
+
+#[test]
+fn a_bit_that_fails_where_the_file_ends_early_is_part_of_the_tear() {
+    let (mut bytes, offsets) = open_segment(&plan(&[&[100], &[300]]), 4096);
+    bytes.truncate(offsets[2] as usize - 1);
+    bytes[offsets[1] as usize + 150] ^= 1;
+    let report = agreed(&holding(&bytes), "early");
+    assert_eq!((report.damage, report.entries.0), (vec![], 1));
 }
 
 #[test]
