@@ -3,12 +3,16 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::harness::{Clients, check_ledger, roots};
+
+/// The longest that a command takes on a slow machine.
+const COMMAND_TIME_MAX: Duration = Duration::from_secs(90);
 
 /// The program, without the settings of whoever runs the tests.
 pub fn program() -> Command {
@@ -72,10 +76,30 @@ pub fn finish(command: &mut Command, input: &str) -> Said {
     let input = input.to_owned();
     // A command that does not read its input ends first; that is no error.
     let feeding = std::thread::spawn(move || drop(stdin.write_all(input.as_bytes())));
+    let ended = end_in_time(child.id());
     let output = child.wait_with_output().unwrap();
+    drop(ended);
     feeding.join().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     Said { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+/// Kills a command that does not end in time, such as a server that should have refused to start; not once this is
+/// dropped.
+fn end_in_time(process: u32) -> mpsc::Sender<()> {
+    let (ended, wait) = mpsc::channel::<()>();
+    std::thread::spawn(move || {
+        if wait.recv_timeout(COMMAND_TIME_MAX) == Err(mpsc::RecvTimeoutError::Timeout) {
+            eprintln!("a command did not end within {COMMAND_TIME_MAX:?}");
+            signal("KILL", process);
+        }
+    });
+    ended
+}
+
+fn signal(name: &str, process: u32) {
+    let sent = Command::new("sh").args(["-c", &format!("kill -{name} {process}")]).status();
+    assert!(sent.unwrap().success());
 }
 
 /// A server process, on a directory that is removed at the end.
@@ -158,8 +182,7 @@ impl Served {
     pub fn terminate(&mut self) -> (ExitStatus, Duration) {
         let mut child = self.child.take().unwrap();
         let began = Instant::now();
-        let asked = Command::new("sh").args(["-c", &format!("kill -TERM {}", child.id())]).status().unwrap();
-        assert!(asked.success());
+        signal("TERM", child.id());
         let ended = child.wait().unwrap();
         (ended, began.elapsed())
     }
