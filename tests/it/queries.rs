@@ -31,7 +31,7 @@ fn kind(event: &pb::Event) -> &'static str {
 }
 
 /// Whether an event passes a filter: what the API says, event by event.
-fn passes(filter: &pb::EventFilter, served: &pb::LedgerEvent) -> bool {
+pub fn passes(filter: &pb::EventFilter, served: &pb::LedgerEvent) -> bool {
     let event = served.event.as_ref().unwrap();
     let cause = event.cause.clone().unwrap_or_default();
     let is = |wanted: &str, found: &str| wanted.is_empty() || wanted == found;
