@@ -16,12 +16,16 @@ fn filters() -> Vec<pb::EventFilter> {
         filters.push(pb::EventFilter { actor: format!("actor-{n}"), ..Default::default() });
         filters.push(pb::EventFilter { run: format!("run-{n}"), ..Default::default() });
     }
-    filters.extend(["TokenIssued", "AccountDeleted"].map(|kind| pb::EventFilter { kind: kind.into(), ..Default::default() }));
+    filters.extend(
+        ["TokenIssued", "AccountDeleted"]
+            .map(|kind| pb::EventFilter { kind: kind.into(), ..Default::default() }),
+    );
     filters
 }
 
 async fn list(clients: &Clients, filter: &pb::EventFilter) -> Result<Vec<pb::LedgerEvent>, Status> {
-    let request = pb::ListEventsRequest { filter: Some(filter.clone()), page_size: 1000, ..Default::default() };
+    let request =
+        pb::ListEventsRequest { filter: Some(filter.clone()), page_size: 1000, ..Default::default() };
     Ok(clients.query.clone().list_events(request).await?.into_inner().events)
 }
 

@@ -48,8 +48,7 @@ fn log(uid: [u8; 16], prefix: &str, accounts: usize) -> MemoryLog {
 fn grow(log: &MemoryLog, uid: [u8; 16], prefix: &str, accounts: std::ops::Range<usize>) {
     let disk = MemoryDisk::new();
     let state = recover(&disk, Path::new(DIR), log).state;
-    let mut sequencer =
-        Sequencer::new(state, log.tail(), LedgerName::default(), LedgerUid(uid)).unwrap();
+    let mut sequencer = Sequencer::new(state, log.tail(), LedgerName::default(), LedgerUid(uid)).unwrap();
     let proposal = |n| Proposal { event: created(&format!("{prefix}{n}")), expected_version: None };
     let request = Request {
         proposals: accounts.map(proposal).collect(),
@@ -156,7 +155,10 @@ fn whatever_fails_while_one_is_written_the_one_before_is_there() {
             let after_a_cut = memory.crash(&mut |_| false);
             for left in [&memory, &after_a_cut] {
                 let next = newest_first(left, Path::new(DIR)).next().map(|s| s.state.next());
-                assert!(next == Some(Position(6)) || next == Some(Position(10)), "{call} {failure:?}: {next:?}");
+                assert!(
+                    next == Some(Position(6)) || next == Some(Position(10)),
+                    "{call} {failure:?}: {next:?}"
+                );
                 assert_eq!(recover(left, Path::new(DIR), &second).state, folded(&second));
             }
             // The next try succeeds, whatever the last one left.
