@@ -168,3 +168,6 @@ fn fits(snapshot: &Snapshot, log: &dyn crate::log::LogStore, tail: &Tail) -> boo
     let last = Position(next.0 - 1);
     log.read(last, 1).is_ok_and(|records| records.first().is_some_and(|r| r.link == snapshot.link))
 }
+
+#[cfg(test)]
+mod tests;

@@ -121,7 +121,14 @@ impl AppendService for Append {
         let (answers, outgoing) = mpsc::channel(STREAM_IN_FLIGHT_MAX);
         let append = self.clone();
         tokio::spawn(async move {
-            while let Some(message) = incoming.next().await {
+            let mut stopping = append.ledgers.stopping();
+            loop {
+                // A silent stream must not keep a server that is going down.
+                let message = tokio::select! {
+                    message = incoming.next() => message,
+                    _ = stopping.wait_for(|stopping| *stopping) => Some(Err(shutting_down())),
+                };
+                let Some(message) = message else { return };
                 let answer = match message {
                     Ok(message) => {
                         let (append, identity) = (append.clone(), identity.clone());
@@ -140,6 +147,11 @@ impl AppendService for Append {
             ReceiverStream::new(outgoing).then(|begun| async move { Ok(acknowledgement(begun?.await)) });
         Ok(Response::new(Box::pin(acknowledged)))
     }
+}
+
+fn shutting_down() -> Status {
+    let message = "the server is shutting down; send what was not acknowledged again when it is back";
+    status::status(Code::Unavailable, "shutting_down", message)
 }
 
 /// An event of a stream that is on its way, or why it is not.

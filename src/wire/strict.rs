@@ -66,7 +66,9 @@ impl<U: Message + Name + Default> Decoder for StrictDecoder<U> {
             None => Ok(Some(message)),
             Some(field) => Err(invalid(
                 "unknown_field",
-                format!("{field} is not known to this server; update the server, or leave the field out (nothing was recorded)"),
+                format!(
+                    "{field} is not known to this server; update the server, or leave the field out (nothing was recorded)"
+                ),
             )),
         }
     }

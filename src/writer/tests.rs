@@ -49,8 +49,11 @@ struct Open {
 }
 
 fn open(disk: Arc<dyn Disk>) -> Open {
-    let options =
-        SegmentOptions { first_segment_bytes: 4096, segment_bytes_max: 16_384, protected_through: Position(0) };
+    let options = SegmentOptions {
+        first_segment_bytes: 4096,
+        segment_bytes_max: 16_384,
+        protected_through: Position(0),
+    };
     let (log, _) = SegmentLog::open(Arc::clone(&disk), Path::new(DIR), options).unwrap();
     assert_eq!(log.damage(), []);
     let log = Arc::new(log);
@@ -129,8 +132,7 @@ fn request(numbers: impl IntoIterator<Item = u128>) -> Request {
         })),
         ..Default::default()
     };
-    let proposal =
-        |n| Proposal { event: event::parse(&event(n)).unwrap(), expected_version: None };
+    let proposal = |n| Proposal { event: event::parse(&event(n)).unwrap(), expected_version: None };
     Request {
         proposals: numbers.into_iter().map(proposal).collect(),
         atomic: false,
@@ -222,7 +224,11 @@ async fn a_full_disk_refuses_and_heals_by_itself() {
         }
         assert_eq!(open_.writer.stopped(), None, "the ledger did not stop");
         let state = open_.writer.inspect(|state| (state.next(), state.accounts())).await.unwrap();
-        assert_eq!(state, (open_.log.tail().next, receipts.len()), "nothing that was refused is in the state");
+        assert_eq!(
+            state,
+            (open_.log.tail().next, receipts.len()),
+            "nothing that was refused is in the state"
+        );
         disk.set_full(false);
         // Those that were refused are recorded when they are sent again, each once.
         receipts.extend(open_.append([next - 2, next - 1, next]).await.unwrap());

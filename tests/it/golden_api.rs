@@ -8,10 +8,10 @@ use tokenledger::wire::DESCRIPTORS;
 use tokio_stream::StreamExt;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
+use tonic_reflection::pb::v1::ServerReflectionRequest;
 use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
-use tonic_reflection::pb::v1::ServerReflectionRequest;
 
 use crate::harness::Server;
 
@@ -122,8 +122,7 @@ async fn reflection_lists_every_service() {
     let mut client = ServerReflectionClient::new(channel(&server).await);
     let message_request = Some(MessageRequest::ListServices(String::new()));
     let asked = ServerReflectionRequest { host: String::new(), message_request };
-    let mut answers =
-        client.server_reflection_info(tokio_stream::once(asked)).await.unwrap().into_inner();
+    let mut answers = client.server_reflection_info(tokio_stream::once(asked)).await.unwrap().into_inner();
     let answer = answers.next().await.unwrap().unwrap().message_response.unwrap();
     let MessageResponse::ListServicesResponse(list) = answer else { panic!("{answer:?}") };
     let names: BTreeSet<String> = list.service.into_iter().map(|s| s.name).collect();

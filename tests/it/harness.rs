@@ -2,12 +2,14 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ledger::disk::RealDisk;
 use ledger::entry;
 use ledger::verify::verify;
 use tempfile::TempDir;
-use tokenledger::server::{Running, ServeOptions, start};
+use tokenledger::ledgers::OpenError;
+use tokenledger::server::{Running, ServeError, ServeOptions, start};
 use tokenledger::wire::pb;
 use tokenledger::wire::pb::admin_service_client::AdminServiceClient;
 use tokenledger::wire::pb::append_service_client::AppendServiceClient;
@@ -75,7 +77,17 @@ fn data(dir: &Path) -> PathBuf {
 
 async fn run(dir: &Path) -> Running {
     let listen = "127.0.0.1:0".parse().unwrap();
-    start(ServeOptions { data: data(dir), listen, metrics: None, log_json: false }).await.unwrap()
+    let options = ServeOptions { data: data(dir), listen, metrics: None, log_json: false };
+    // A server that stopped in this process lets go of its directory with its last connection, a moment later.
+    for _ in 0..50 {
+        match start(options.clone()).await {
+            Err(ServeError::Open(OpenError::InUse(_))) => {
+                tokio::time::sleep(Duration::from_millis(100)).await
+            }
+            started => return started.unwrap(),
+        }
+    }
+    start(options).await.unwrap()
 }
 
 /// A client of every service.
@@ -358,7 +370,8 @@ fn story_event(dice: &mut Dice, n: usize) -> pb::Event {
         0..=2 => format!("{name}-{}", dice.below(3)),
         _ => String::new(),
     };
-    let cause = pb::Cause { run: some(dice, "run"), correlation_id: some(dice, "corr"), ..Default::default() };
+    let cause =
+        pb::Cause { run: some(dice, "run"), correlation_id: some(dice, "corr"), ..Default::default() };
     pb::Event {
         event_id: Uuid::from_u128(u128::from(dice.below(u64::MAX)) << 64 | n as u128).to_string(),
         occurred_at: Some(at(i64::try_from(dice.below(40 * 86_400)).unwrap())),

@@ -47,8 +47,14 @@ async fn a_stream_acknowledges_each_message_in_order_and_survives_refusals() {
         results.push(answer.unwrap().result.unwrap());
     }
     let expected = [
-        "accepted", "invalid_event", "event_id_taken", "repeated", "accepted", "invalid_request",
-        "invalid_event", "accepted",
+        "accepted",
+        "invalid_event",
+        "event_id_taken",
+        "repeated",
+        "accepted",
+        "invalid_request",
+        "invalid_event",
+        "accepted",
     ];
     assert_eq!(reasons(&results[..8]), expected);
     assert_eq!(results.len(), 508);
@@ -80,11 +86,15 @@ async fn a_batch_answers_for_each_event_in_order() {
     };
     assert_eq!((receipt(4), receipt(5)), (receipt(2), receipt(0)), "a duplicate answers like any other");
     // An atomic batch with a malformed event is refused as a whole, and says which.
-    let proposals = [event("bot-1", issued("t9")), wrong].map(|event| pb::Proposal { event: Some(event), expected_version: None });
+    let proposals = [event("bot-1", issued("t9")), wrong]
+        .map(|event| pb::Proposal { event: Some(event), expected_version: None });
     let request = pb::AppendBatchRequest { proposals: proposals.into(), atomic: true, ..Default::default() };
     let refused = clients.append.clone().append_batch(request).await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument);
-    assert!(refused.message().contains("event number 1") && refused.message().contains("`actor`"), "{refused}");
+    assert!(
+        refused.message().contains("event number 1") && refused.message().contains("`actor`"),
+        "{refused}"
+    );
     assert_eq!(refused.get_details_error_info().unwrap().reason, "invalid_event");
     assert_eq!(clients.export().await.len(), 3, "genesis and two events");
     server.check().await;
@@ -95,9 +105,12 @@ async fn a_batch_has_one_to_a_thousand_events() {
     let server = Server::start().await;
     let clients = server.clients().await;
     let batch = |count: usize| {
-        let proposals = (0..count)
-            .map(|n| pb::Proposal { event: Some(event("bot-1", issued(&format!("t{n}")))), expected_version: None });
-        let request = pb::AppendBatchRequest { proposals: proposals.collect(), atomic: true, ..Default::default() };
+        let proposals = (0..count).map(|n| pb::Proposal {
+            event: Some(event("bot-1", issued(&format!("t{n}")))),
+            expected_version: None,
+        });
+        let request =
+            pb::AppendBatchRequest { proposals: proposals.collect(), atomic: true, ..Default::default() };
         let mut append = clients.append.clone();
         async move { append.append_batch(request).await }
     };
@@ -128,7 +141,9 @@ async fn a_version_that_has_moved_is_refused() {
     let refused = append(event("bot-1", issued("t1")), 0).await.unwrap_err();
     assert_eq!(refused.code(), Code::FailedPrecondition);
     assert!(refused.message().contains("version 1, not 0"), "{refused}");
-    append(event("bot-1", issued("t1")), clients.account("bot-1", None).await.unwrap().version).await.unwrap();
+    append(event("bot-1", issued("t1")), clients.account("bot-1", None).await.unwrap().version)
+        .await
+        .unwrap();
     append(first, 0).await.expect("what was recorded is answered alike, whatever has happened since");
     server.check().await;
 }
@@ -160,7 +175,8 @@ async fn a_ledger_has_a_plain_name() {
     let server = Server::start().await;
     let clients = server.clients().await;
     let append = |ledger: &str| {
-        let proposal = Some(pb::Proposal { event: Some(event("bot-1", created("bot-1"))), expected_version: None });
+        let proposal =
+            Some(pb::Proposal { event: Some(event("bot-1", created("bot-1"))), expected_version: None });
         let request = pb::AppendRequest { ledger: ledger.into(), proposal, ..Default::default() };
         let mut append = clients.append.clone();
         async move { append.append(request).await }
@@ -176,7 +192,8 @@ async fn a_ledger_has_a_plain_name() {
     for name in ["", "a", "tenant-7", &long[1..]] {
         append(name).await.unwrap();
     }
-    let listed = clients.admin.clone().list_ledgers(pb::ListLedgersRequest::default()).await.unwrap().into_inner();
+    let listed =
+        clients.admin.clone().list_ledgers(pb::ListLedgersRequest::default()).await.unwrap().into_inner();
     let names: Vec<String> = listed.ledgers.into_iter().map(|l| l.ledger).collect();
     assert_eq!(names, ["a", &long[1..], "default", "tenant-7"]);
     server.check().await;

@@ -15,22 +15,6 @@ mod harness;
 /// What is acknowledged is durable, once, and answered alike for ever.
 mod append;
 
-/// Followers get every entry once, in order, with history and presence joined without a gap.
-mod tail;
-/// What cannot be recorded as it was meant is refused, all problems at once, and no secret is ever taken or repeated.
-mod strict;
-/// Bounds: of batches, events, names, and of what a refusal carries.
-mod limits;
-/// The past can be asked for, by position, by the time things occurred and by the time they were known.
-mod moments;
-/// Lists, filters, pages and look-ups give what a walk over the whole log gives.
-mod queries;
-/// Policies: what breaks a rule is flagged, or refused with its evidence.
-mod promises;
-/// Projections, snapshots and the index of ids can be lost or damaged, and no answer changes.
-mod projections;
-/// The shape of the API does not change under its clients' feet.
-mod golden_api;
 /// The shapes and exit codes that other people's scripts hang on.
 mod cli;
 /// What AWS CloudTrail logged becomes the history of its accounts, and no secret comes along.
@@ -41,8 +25,24 @@ mod crash;
 mod dev;
 /// What the files say is what was written, and a byte that is not is named.
 mod files;
+/// The shape of the API does not change under its clients' feet.
+mod golden_api;
+/// Bounds: of batches, events, names, and of what a refusal carries.
+mod limits;
+/// The past can be asked for, by position, by the time things occurred and by the time they were known.
+mod moments;
+/// Projections, snapshots and the index of ids can be lost or damaged, and no answer changes.
+mod projections;
+/// Policies: what breaks a rule is flagged, or refused with its evidence.
+mod promises;
+/// Lists, filters, pages and look-ups give what a walk over the whole log gives.
+mod queries;
 /// A server starts in a clear way or not at all, and stops in order.
 mod serve;
+/// What cannot be recorded as it was meant is refused, all problems at once, and no secret is ever taken or repeated.
+mod strict;
+/// Followers get every entry once, in order, with history and presence joined without a gap.
+mod tail;
 
 /// The incidents that the product is made for, with their numbers.
 #[path = "../scenarios"]

@@ -65,9 +65,8 @@ async fn accounts_at_a_moment_are_the_fold_of_what_the_moment_holds() {
         let p = dice.below(401);
         assert_eq!(digests(&clients, position(p)).await, model(&all, |e| e.position <= p), "at {p}");
         let t = at(i64::try_from(dice.below(41 * 86_400)).unwrap());
-        let then = |e: &pb::LedgerEvent| {
-            time(e.event.as_ref().unwrap().occurred_at.as_ref().unwrap()) <= time(&t)
-        };
+        let then =
+            |e: &pb::LedgerEvent| time(e.event.as_ref().unwrap().occurred_at.as_ref().unwrap()) <= time(&t);
         assert_eq!(digests(&clients, occurred(t)).await, model(&all, then), "occurred by {t:?}");
         let k = all[usize::try_from(p).unwrap().min(400)].recorded_at.unwrap();
         let knew = |e: &pb::LedgerEvent| time(e.recorded_at.as_ref().unwrap()) <= time(&k);

@@ -31,7 +31,7 @@ fn kind(event: &pb::Event) -> &'static str {
 }
 
 /// Whether an event passes a filter: what the API says, event by event.
-fn passes(filter: &pb::EventFilter, served: &pb::LedgerEvent) -> bool {
+pub fn passes(filter: &pb::EventFilter, served: &pb::LedgerEvent) -> bool {
     let event = served.event.as_ref().unwrap();
     let cause = event.cause.clone().unwrap_or_default();
     let is = |wanted: &str, found: &str| wanted.is_empty() || wanted == found;
@@ -54,7 +54,10 @@ fn some_filter(dice: &mut Dice) -> pb::EventFilter {
             0 => filter.account = format!("id-{}", dice.below(7)),
             1 => filter.actor = format!("actor-{}", dice.below(4)),
             2 => filter.run = format!("run-{}", dice.below(4)),
-            3 => filter.kind = dice.pick(&["TokenIssued", "AccountDeleted", "RunStarted", "GrantAdded"]).to_string(),
+            3 => {
+                filter.kind =
+                    dice.pick(&["TokenIssued", "AccountDeleted", "RunStarted", "GrantAdded"]).to_string()
+            }
             4 => filter.token = format!("t{}", dice.below(9)),
             5 => filter.correlation_id = format!("corr-{}", dice.below(4)),
             6 => filter.from = Some(moment),
@@ -113,7 +116,10 @@ async fn every_filter_finds_what_a_walk_over_the_log_finds() {
             expected.reverse();
         }
         let listed = pages(&clients, &filter, page_size, descending).await;
-        assert_eq!(listed, expected, "round {round}: {filter:?}, {page_size} a page, descending {descending}");
+        assert_eq!(
+            listed, expected,
+            "round {round}: {filter:?}, {page_size} a page, descending {descending}"
+        );
         found += expected.len();
     }
     assert!(found > 2_000, "the filters found something: {found}");
@@ -144,7 +150,8 @@ async fn deletions_are_those_that_took_an_account_away() {
         async move { query.find_deletions(request).await.unwrap().into_inner() }
     };
     let all = find("", 10, String::new()).await.deletions;
-    let summary: Vec<_> = all.iter().map(|d| (d.account.as_str(), d.position, d.active_tokens.clone())).collect();
+    let summary: Vec<_> =
+        all.iter().map(|d| (d.account.as_str(), d.position, d.active_tokens.clone())).collect();
     let two = vec!["t1".to_owned(), "t2".to_owned()];
     assert_eq!(summary, [("bot-1", 5, two), ("bot-2", 7, vec![])]);
     assert_eq!(all[0].status_now, pb::AccountStatus::Deleted as i32);
@@ -195,11 +202,17 @@ async fn accounts_are_listed_by_id_page_by_page() {
         clients.record(event(id, created(id))).await;
     }
     for prefix in ["", "team-1/", "team-1/bot-0", "none"] {
-        let mut expected: Vec<&str> = ids.iter().filter(|id| id.starts_with(prefix)).map(|id| id.as_str()).collect();
+        let mut expected: Vec<&str> =
+            ids.iter().filter(|id| id.starts_with(prefix)).map(|id| id.as_str()).collect();
         expected.sort_unstable();
         let (mut listed, mut page_token) = (Vec::new(), String::new());
         loop {
-            let request = pb::ListAccountsRequest { prefix: prefix.into(), page_size: 4, page_token, ..Default::default() };
+            let request = pb::ListAccountsRequest {
+                prefix: prefix.into(),
+                page_size: 4,
+                page_token,
+                ..Default::default()
+            };
             let page = clients.query.clone().list_accounts(request).await.unwrap().into_inner();
             listed.extend(page.accounts);
             page_token = page.next_page_token;
@@ -251,7 +264,8 @@ async fn events_and_receipts_are_found_by_their_key() {
     let clients = server.clients().await;
     let sent = event("bot-1", created("bot-1"));
     let receipt = clients.record(sent.clone()).await.receipt.unwrap();
-    let key = |emitter: &str, event_id: &str| pb::EventKey { emitter: emitter.into(), event_id: event_id.into() };
+    let key =
+        |emitter: &str, event_id: &str| pb::EventKey { emitter: emitter.into(), event_id: event_id.into() };
     let find = |key| {
         let mut query = clients.query.clone();
         let which = Some(pb::get_event_request::Which::Key(key));

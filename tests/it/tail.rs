@@ -172,7 +172,11 @@ async fn open_streams_end_with_the_server_and_do_not_keep_it() {
     assert_eq!(live.next().await.unwrap().unwrap().events.len(), 1);
     let began = std::time::Instant::now();
     server.stop().await;
-    assert!(began.elapsed() < Duration::from_secs(5), "a silent stream holds nobody up: {:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(5),
+        "a silent stream holds nobody up: {:?}",
+        began.elapsed()
+    );
     for ended in [live.next().await.map(|r| r.map(drop)), appending.next().await.map(|r| r.map(drop))] {
         let status = ended.expect("a stream that was cut says so").unwrap_err();
         assert_eq!(status.code(), Code::Unavailable, "{status}");

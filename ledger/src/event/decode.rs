@@ -545,11 +545,7 @@ impl Reader {
                 refused_kind: self.text("request_refused.refused_kind", &m.refused_kind),
                 refused_account: self.optional("request_refused.refused_account", &m.refused_account),
                 violations: m.violations.iter().map(|v| self.violation(v)).collect(),
-                evidence: m
-                    .evidence
-                    .iter()
-                    .map(|e| self.own_text("request_refused.evidence", e))
-                    .collect(),
+                evidence: m.evidence.iter().map(|e| self.own_text("request_refused.evidence", e)).collect(),
             },
             M::RestorePlanned(m) => Fact::RestorePlanned {
                 plan: self.uuid("restore_planned.plan", &m.plan),

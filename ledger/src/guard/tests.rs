@@ -201,7 +201,10 @@ fn an_account_with_an_active_token_is_not_deleted() {
     };
     let active = |evidence: &[&str], facts| check(&with(facts), DELETED, &["active_tokens"], evidence);
     active(&["token/t"], vec![issued("t")]);
-    active(&["token/t", "token/u"], vec![issued("u"), revoked("u"), issued("v"), rotated("v", "t"), reinstated("u")]);
+    active(
+        &["token/t", "token/u"],
+        vec![issued("u"), revoked("u"), issued("v"), rotated("v", "t"), reinstated("u")],
+    );
     active(&["token/t"], vec![Fact::TokenIssued(token("t", Expiry::Unknown))]);
     active(&["token/t"], vec![used("t")]);
     active(&["token/t"], vec![Fact::TokenIssued(token("t", Expiry::At(DAY.plus_seconds(1))))]);
@@ -254,15 +257,22 @@ fn tokens_follow_their_own_life() {
     check(&known, used("t"), &["token_revoked"], &[]);
     check(&known, rotated("t", "u"), &["token_revoked"], &[]);
     // A token of another account is not a token of this one.
-    check(&[("a", created("h")), ("b", created("i")), ("b", issued("t"))], used("t"), &["token_unknown"], &[]);
+    check(
+        &[("a", created("h")), ("b", created("i")), ("b", issued("t"))],
+        used("t"),
+        &["token_unknown"],
+        &[],
+    );
 }
 
 #[test]
 fn grants_and_consumers_must_be_there_to_go() {
     let with = [("a", created("h")), ("a", added("g")), ("a", declared("c"))];
-    for (asked, rule) in
-        [(changed("g"), "grant_unknown"), (removed("g"), "grant_unknown"), (released("c"), "consumer_unknown")]
-    {
+    for (asked, rule) in [
+        (changed("g"), "grant_unknown"),
+        (removed("g"), "grant_unknown"),
+        (released("c"), "consumer_unknown"),
+    ] {
         check(&[("a", created("h"))], asked.clone(), &[rule], &[]);
         check(&with, asked, &[], &[]);
     }
@@ -287,7 +297,12 @@ fn a_handle_is_taken_once_in_a_namespace() {
         attributes_set: Default::default(),
         attributes_removed: Vec::new(),
     };
-    check(&[("a", created_in("h", Some("n"))), ("b", created("h"))], moved, &["handle_taken"], &["account/b"]);
+    check(
+        &[("a", created_in("h", Some("n"))), ("b", created("h"))],
+        moved,
+        &["handle_taken"],
+        &["account/b"],
+    );
     let lost = [("a", created("h")), ("a", DELETED), ("b", created("h"))];
     check(&lost, restored(1), &["handle_taken"], &["account/b"]);
     check(&lost, restored(0), &["handle_taken"], &["account/b"]);

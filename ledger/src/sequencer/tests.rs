@@ -38,7 +38,8 @@ fn fold(log: &[Record]) -> State {
 }
 
 fn tail(log: &[Record]) -> Tail {
-    log.last().map_or_else(Tail::default, |last| Tail::after(&entry::decode(&last.entry).unwrap().0, last.link))
+    log.last()
+        .map_or_else(Tail::default, |last| Tail::after(&entry::decode(&last.entry).unwrap().0, last.link))
 }
 
 impl Driven {
@@ -120,14 +121,24 @@ impl Model {
         position
     }
 
-    fn one(&mut self, asked: &Proposal, strict: bool, now: Time) -> Result<(Position, bool), (String, Option<Findings>)> {
+    fn one(
+        &mut self,
+        asked: &Proposal,
+        strict: bool,
+        now: Time,
+    ) -> Result<(Position, bool), (String, Option<Findings>)> {
         let event = &asked.event;
         let line = self.lines.iter().position(|line| (&line.0, line.1) == (&event.emitter, event.event_id));
         if let Some(line) = line {
             let same = self.lines[line].2 == encode_sent(event);
-            return if same { Ok((Position(line as u64), true)) } else { Err(("event_id_taken".into(), None)) };
+            return if same {
+                Ok((Position(line as u64), true))
+            } else {
+                Err(("event_id_taken".into(), None))
+            };
         }
-        let version = event.account.as_ref().and_then(|id| self.state.slot(id)).map_or(0, |slot| slot.version);
+        let version =
+            event.account.as_ref().and_then(|id| self.state.slot(id)).map_or(0, |slot| slot.version);
         if asked.expected_version.is_some_and(|expected| expected != version) {
             return Err(("version_moved".into(), None));
         }
@@ -222,13 +233,14 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             .prop_map(move |(event, changed)| other(event, changed));
         let proposal = (event, option::weighted(0.2, 0..3_u64))
             .prop_map(|(event, expected_version)| Proposal { event, expected_version });
-        let request = (vec(proposal, 1..5), any::<bool>(), prop::bool::weighted(0.1), prop::bool::weighted(0.1))
-            .prop_map(|(proposals, atomic, validate_only, strict)| Request {
-                proposals,
-                atomic,
-                validate_only,
-                strict,
-            });
+        let request =
+            (vec(proposal, 1..5), any::<bool>(), prop::bool::weighted(0.1), prop::bool::weighted(0.1))
+                .prop_map(|(proposals, atomic, validate_only, strict)| Request {
+                    proposals,
+                    atomic,
+                    validate_only,
+                    strict,
+                });
         let step = prop_oneof![
             6 => request.prop_map(Step::Propose),
             3 => Just(Step::Write),
@@ -405,7 +417,8 @@ fn groups_hold_whole_batches_and_keep_their_bounds() {
 #[test]
 fn groups_keep_their_bound_of_bytes() {
     let mut driven = Driven::new();
-    let attributes = |n: u128| (0..13).map(|i| (Text::own(&format!("k{i}")), "v".repeat(4_000 + n as usize % 2)));
+    let attributes =
+        |n: u128| (0..13).map(move |i| (Text::own(&format!("k{i}")), "v".repeat(4_000 + n as usize % 2)));
     for n in 0..300 {
         let mut event = created(n, &format!("a{n}"));
         if let Fact::AccountCreated { attributes: own, .. } = &mut event.fact {
@@ -440,7 +453,11 @@ fn the_time_of_recording_never_goes_back() {
     let mut again = Driven::on(driven.durable);
     again.propose(single(created(9, "z")), DAY.plus_seconds(-9_000));
     again.write_all();
-    assert_eq!(recorded(again.durable.last().unwrap()).recorded_at, DAY.plus_seconds(60), "nor over a restart");
+    assert_eq!(
+        recorded(again.durable.last().unwrap()).recorded_at,
+        DAY.plus_seconds(60),
+        "nor over a restart"
+    );
 }
 
 #[test]
@@ -454,7 +471,9 @@ fn a_refusal_is_recorded_with_its_evidence_and_the_id_stays_free() {
     let Recorded { event, .. } = recorded(&driven.durable[4]);
     assert_eq!(event.emitter, Emitter::ledger());
     assert_eq!(event.actor, deleted(4, "a").actor, "who was refused");
-    let Fact::RequestRefused { refused_event_id, refused_kind, refused_account, violations, evidence, .. } = event.fact
+    let Fact::RequestRefused {
+        refused_event_id, refused_kind, refused_account, violations, evidence, ..
+    } = event.fact
     else {
         panic!("{event:?}")
     };
