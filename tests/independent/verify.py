@@ -418,7 +418,7 @@ class Segment:
         offset, due = self.offset, self.chain.next
         while offset < self.written:
             frame = Frame(self.data, offset)
-            if frame.header_fits(self.uid, due):
+            if frame.header_fits(self.uid, due) and frame.index < frame.count:
                 if due - frame.lag > self.chain.next:
                     return False
                 if not frame.intact() and not self.entry_lost(offset, frame):
@@ -457,7 +457,7 @@ class Segment:
         hit = self.data.find(b"TL", offset + 1, self.written + 1)
         while 0 <= hit < self.written:
             frame = Frame(self.data, hit)
-            for position in range(due + 1, due + GROUP_ENTRIES_MAX):
+            for position in range(due + 1, due + GROUP_ENTRIES_MAX if frame.sane and frame.index < frame.count else 0):
                 if frame.header_fits(self.uid, position):
                     return hit, position
             hit = self.data.find(b"TL", hit + 1, self.written + 1)
@@ -501,7 +501,13 @@ class Segment:
             same = [a == b for a, b in pairs if a]
             if sum(same) >= 8 and 2 * sum(same) >= len(same):
                 return True
-        return False
+        return self.footer_torn(start, expected)
+
+    def footer_torn(self, start, expected):
+        """Whether each sector of the footer is right, as far as the file goes, or zero, and nothing stands behind."""
+        data, end = self.data, start + len(expected)
+        pieces = [(expected[i : i + SECTOR], data[start + i : min(start + i + SECTOR, end)]) for i in range(0, len(expected), SECTOR)]
+        return zero(data, end, len(data)) and all(e[: len(a)] == a or not a.strip(b"\0") for e, a in pieces)
 
     def claim(self, start):
         """(entries, first, last link, recorded, epoch, end, ids) of a footer that fits its own CRC, else None."""
@@ -541,8 +547,7 @@ class Segment:
         data, expected, last = self.data, self.expected_footer(), self.follower is None
         end = start + len(expected)
         actual = data[start:end]
-        pieces = [(expected[i : i + SECTOR], actual[i : i + SECTOR]) for i in range(0, len(expected), SECTOR)]
-        if actual != expected and last and all(e[: len(a)] == a or not a.strip(b"\0") for e, a in pieces):
+        if actual != expected and last and self.footer_torn(start, expected):
             self.torn_bytes = len(actual.rstrip(b"\0"))
         elif actual != expected:
             self.footer_differs(start, expected, actual)
