@@ -404,7 +404,9 @@ class Segment:
         """Whether a crash explains everything from here on: what was in flight is there in some of its sectors, and
         in the others still zero. Then goes back to where a repair would cut."""
         hint, offset = self.hint(), self.offset
-        if self.follower is not None or (hint and hint >= offset) or not offset < self.written <= offset + GROUP_BYTES_MAX:
+        if self.follower is not None or (hint and hint >= offset):
+            return False  # sealed
+        if not offset < self.written <= offset + GROUP_BYTES_MAX:
             return False
         if sum(byte.bit_count() for byte in self.data[offset : self.written]) < 2 or not self.crash_explains():
             return False
@@ -505,9 +507,11 @@ class Segment:
 
     def footer_torn(self, start, expected):
         """Whether each sector of the footer is right, as far as the file goes, or zero, and nothing stands behind."""
-        data, end = self.data, start + len(expected)
-        pieces = [(expected[i : i + SECTOR], data[start + i : min(start + i + SECTOR, end)]) for i in range(0, len(expected), SECTOR)]
-        return zero(data, end, len(data)) and all(e[: len(a)] == a or not a.strip(b"\0") for e, a in pieces)
+        end = start + len(expected)
+        actual = self.data[start:end]
+        sectors = [slice(i, i + SECTOR) for i in range(0, len(actual), SECTOR)]
+        right = all(expected[s][: len(actual[s])] == actual[s] or not actual[s].strip(b"\0") for s in sectors)
+        return right and zero(self.data, end, len(self.data))
 
     def claim(self, start):
         """(entries, first, last link, recorded, epoch, end, ids) of a footer that fits its own CRC, else None."""
