@@ -545,3 +545,6 @@ where
         }
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,9 +23,13 @@ impl Verify {
     /// Carries it out.
     ///
     /// # Errors
-    /// Where the directory cannot be read.
+    /// Where the directory cannot be read, or is none that a server has made: what is not there is not sound.
     pub fn run(&self, printer: &mut Printer) -> Result<Exit, Failure> {
         std::fs::read_dir(&self.dir).map_err(|e| Failure::at(&self.dir, &e))?;
+        if !["ledgers", "lock"].iter().any(|name| self.dir.join(name).exists()) {
+            let why = "is no data directory of a server, nor a copy of one: it holds no directory `ledgers`";
+            return Err(Failure::Failed(format!("{} {why}", self.dir.display())));
+        }
         let bar = Bar(bar("bytes"));
         let report = verify(&RealDisk, &self.dir, &bar).map_err(|e| Failure::at(&self.dir, &e))?;
         bar.0.finish_and_clear();

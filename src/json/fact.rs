@@ -30,8 +30,10 @@ pub(super) fn data_of(fact: &Fact) -> Value {
     }
 }
 
-/// The fact of a kind with this `data`.
+/// The fact of a kind with this `data`; where all its fields may be left out, `data` may be, too.
 pub(super) fn fact_of(kind: Kind, data: Value) -> Result<Fact, serde_json::Error> {
+    let says_it_all = matches!(kind, Kind::AccountDisabled | Kind::AccountEnabled | Kind::Opaque);
+    let data = if data.is_null() && !says_it_all { Value::Object(serde_json::Map::new()) } else { data };
     if kind == Kind::TokenIssued {
         return IssuedTokenForm::deserialize(data).map(Fact::TokenIssued);
     }

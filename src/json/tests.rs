@@ -249,6 +249,22 @@ fn fields_that_are_not_known_are_refused_wherever_they_stand_and_named() {
 }
 
 #[test]
+fn data_of_which_all_may_be_left_out_may_be_left_out() {
+    let without = |kind: &str| {
+        edited(|v| {
+            v["kind"] = kind.into();
+            drop(v.as_object_mut().unwrap().remove("data"));
+        })
+    };
+    assert_eq!(without("AccountDeleted").unwrap().fact, Fact::AccountDeleted { retain_until: None });
+    assert_eq!(without("AccountDisabled").unwrap().fact, Fact::AccountDisabled);
+    for (kind, field) in [("TokenRevoked", "token"), ("TokenIssued", "token")] {
+        let error = without(kind).unwrap_err();
+        assert!(error.to_string().contains(&format!("missing field `{field}`")), "{kind}: {error}");
+    }
+}
+
+#[test]
 fn an_actor_that_is_not_said_to_be_a_person_or_a_program_is_unknown() {
     let event = edited(|v| drop(v.as_object_mut().unwrap().remove("actor_kind"))).unwrap();
     assert_eq!(event.actor.kind, ActorKind::Unknown);

@@ -58,13 +58,14 @@ pub fn proposal(proposal: Option<pb::Proposal>) -> Result<Proposal, Status> {
 /// An actor of a request.
 ///
 /// # Errors
-/// Where its id is not a valid text.
+/// Where its id is not a valid text, or its kind is not known.
 pub fn actor(actor: Option<pb::Actor>) -> Result<Option<Actor>, Status> {
     let Some(actor) = actor else { return Ok(None) };
-    let kind = match actor.kind() {
-        pb::ActorKind::Unspecified => ActorKind::Unknown,
-        pb::ActorKind::Human => ActorKind::Human,
-        pb::ActorKind::Automation => ActorKind::Automation,
+    let kind = match pb::ActorKind::try_from(actor.kind) {
+        Ok(pb::ActorKind::Unspecified) => ActorKind::Unknown,
+        Ok(pb::ActorKind::Human) => ActorKind::Human,
+        Ok(pb::ActorKind::Automation) => ActorKind::Automation,
+        Err(_) => return Err(invalid("invalid_request", "field `actor.kind` has a value that is not known")),
     };
     let id = Text::new(&actor.id).map_err(|e| invalid("invalid_request", format!("field `actor.id` {e}")))?;
     Ok(Some(Actor { kind, id }))

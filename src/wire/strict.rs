@@ -12,6 +12,7 @@ use tonic::codec::{Codec, DecodeBuf, Decoder};
 use tonic_prost::{ProstCodec, ProstEncoder};
 
 use super::DESCRIPTORS;
+use super::status::invalid;
 
 static POOL: LazyLock<Option<DescriptorPool>> = LazyLock::new(|| DescriptorPool::decode(DESCRIPTORS).ok());
 
@@ -55,19 +56,26 @@ impl<U: Message + Name + Default> Decoder for StrictDecoder<U> {
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
         // One contiguous copy: the bytes may be needed a second time.
         let bytes = buffer.copy_to_bytes(buffer.remaining());
-        let message = U::decode(bytes.clone())
-            .map_err(|_| Status::internal("the message is not valid protobuf; check the client's version"))?;
+        let asks = U::NAME.ends_with("Request");
+        let message = U::decode(bytes.clone()).map_err(|_| broken(asks))?;
         // Answers of a newer server may hold more than this client knows; that is not a loss.
-        if !U::NAME.ends_with("Request") || message.encoded_len() == bytes.len() {
+        if !asks || message.encoded_len() == bytes.len() {
             return Ok(Some(message));
         }
         match unknown_field(&U::full_name(), &bytes) {
             None => Ok(Some(message)),
-            Some(field) => Err(Status::invalid_argument(format!(
-                "{field} is not known to this server; update the server, or leave the field out (nothing was recorded)"
-            ))),
+            Some(field) => Err(invalid(
+                "unknown_field",
+                format!("{field} is not known to this server; update the server, or leave the field out (nothing was recorded)"),
+            )),
         }
     }
+}
+
+/// Bytes that are no message: the caller's fault in a request, the server's in an answer.
+fn broken(asks: bool) -> Status {
+    let message = "the message is not valid protobuf; check the client's version";
+    if asks { invalid("invalid_message", message) } else { Status::internal(message) }
 }
 
 /// The first unknown field in a message; `None` where the bytes are merely encoded in an unusual way.

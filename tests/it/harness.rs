@@ -229,7 +229,7 @@ pub fn deleted() -> pb::event::Fact {
 }
 
 /// The state roots of all ledgers, by name.
-async fn roots(clients: &Clients) -> Vec<(String, Vec<u8>, u64)> {
+pub async fn roots(clients: &Clients) -> Vec<(String, Vec<u8>, u64)> {
     let ledgers = clients.admin.clone().list_ledgers(pb::ListLedgersRequest::default()).await.unwrap();
     let mut roots = Vec::new();
     for ledger in ledgers.into_inner().ledgers {
@@ -311,4 +311,106 @@ pub fn independent(data: &Path) {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/independent/verify.py");
     let output = std::process::Command::new(&python).arg(script).arg(data).output().unwrap();
     assert!(output.status.success(), "the independent checker: {}", String::from_utf8_lossy(&output.stdout));
+}
+
+/// Numbers that look random and come again with the same seed.
+pub struct Dice(u64);
+
+impl Dice {
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+
+    /// A number below `end`.
+    pub fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) % end
+    }
+
+    /// One of some.
+    pub fn pick<'a, T>(&mut self, items: &'a [T]) -> &'a T {
+        &items[usize::try_from(self.below(items.len() as u64)).unwrap()]
+    }
+}
+
+/// A made-up history of `count` events about six accounts in 40 days, out of order.
+pub fn story(seed: u64, count: usize) -> Vec<pb::Event> {
+    let mut dice = Dice::new(seed);
+    (0..count).map(|n| story_event(&mut dice, n)).collect()
+}
+
+fn story_event(dice: &mut Dice, n: usize) -> pb::Event {
+    let account = format!("id-{}", dice.below(6));
+    let token = format!("t{}", dice.below(8));
+    let revoked = pb::TokenRevoked { token: token.clone(), reason: 2 };
+    let used = pb::TokenUsed { token: token.clone(), uses: 1, consumer: String::new() };
+    let fact = match dice.below(12) {
+        0 => created(&format!("handle-{}", dice.below(4))),
+        1 => deleted(),
+        2..=5 => issued(&token),
+        6 => pb::event::Fact::TokenRevoked(revoked),
+        7 | 8 => pb::event::Fact::TokenUsed(used),
+        _ => granted(&format!("g{}", dice.below(5)), "dev"),
+    };
+    let some = |dice: &mut Dice, name: &str| match dice.below(5) {
+        0..=2 => format!("{name}-{}", dice.below(3)),
+        _ => String::new(),
+    };
+    let cause = pb::Cause { run: some(dice, "run"), correlation_id: some(dice, "corr"), ..Default::default() };
+    pb::Event {
+        event_id: Uuid::from_u128(u128::from(dice.below(u64::MAX)) << 64 | n as u128).to_string(),
+        occurred_at: Some(at(i64::try_from(dice.below(40 * 86_400)).unwrap())),
+        actor: Some(human(&format!("actor-{}", dice.below(3)))),
+        cause: Some(cause),
+        ..event(&account, fact)
+    }
+}
+
+impl Clients {
+    /// Records many events, a hundred at a time.
+    pub async fn record_all(&self, events: &[pb::Event]) {
+        for hundred in events.chunks(100) {
+            for result in self.batch(hundred.to_vec(), false).await {
+                assert!(matches!(result.result, Some(pb::append_result::Result::Accepted(_))), "{result:?}");
+            }
+        }
+    }
+
+    /// Everything, by a tail that stops at the end.
+    pub async fn export(&self) -> Vec<pb::LedgerEvent> {
+        let request = pb::TailEventsRequest { stop_at_end: true, ..Default::default() };
+        let mut tail = self.query.clone().tail_events(request).await.unwrap().into_inner();
+        let mut all = Vec::new();
+        while let Some(message) = tail.message().await.unwrap() {
+            all.extend(message.events);
+        }
+        all
+    }
+
+    /// The root of the state after a position.
+    pub async fn root(&self, position: Option<u64>) -> pb::GetStateRootResponse {
+        let request = pb::GetStateRootRequest { position, ..Default::default() };
+        self.query.clone().get_state_root(request).await.unwrap().into_inner()
+    }
+}
+
+/// What the fold takes, of an event as it was served.
+pub fn recorded(served: &pb::LedgerEvent) -> ledger::event::Recorded {
+    let sent = pb::Event { annotations: None, ..served.event.clone().unwrap() };
+    let at = served.recorded_at.unwrap();
+    ledger::event::Recorded {
+        event: ledger::event::parse(&sent).unwrap(),
+        annotations: ledger::event::Annotations::default(),
+        position: ledger::types::Position(served.position),
+        recorded_at: ledger::types::Time::from_parts(at.seconds, at.nanos).unwrap(),
+    }
+}
+
+/// The state as it follows from events that were served.
+pub fn fold<'a>(served: impl IntoIterator<Item = &'a pb::LedgerEvent>) -> ledger::state::State {
+    let mut state = ledger::state::State::default();
+    served.into_iter().for_each(|event| state.apply(&recorded(event)));
+    state
 }

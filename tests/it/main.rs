@@ -1,8 +1,54 @@
 //! The promises of tokenledger, one module a theme. Everything here goes over gRPC to a real server, or to its files.
 
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test that fails says where")]
+#![allow(
+    unreachable_pub,
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test that fails says where, and is nobody's library"
+)]
 
+mod binary_harness;
 mod harness;
 
 /// What is acknowledged is durable, once, and answered alike for ever.
 mod append;
+
+/// Followers get every entry once, in order, with history and presence joined without a gap.
+mod tail;
+/// What cannot be recorded as it was meant is refused, all problems at once, and no secret is ever taken or repeated.
+mod strict;
+/// Bounds: of batches, events, names, and of what a refusal carries.
+mod limits;
+/// The past can be asked for, by position, by the time things occurred and by the time they were known.
+mod moments;
+/// Lists, filters, pages and look-ups give what a walk over the whole log gives.
+mod queries;
+/// Policies: what breaks a rule is flagged, or refused with its evidence.
+mod promises;
+/// Projections, snapshots and the index of ids can be lost or damaged, and no answer changes.
+mod projections;
+/// The shape of the API does not change under its clients' feet.
+mod golden_api;
+/// The shapes and exit codes that other people's scripts hang on.
+mod cli;
+/// What AWS CloudTrail logged becomes the history of its accounts, and no secret comes along.
+mod cloudtrail;
+/// A server that is killed at any moment has kept what it acknowledged, once, and no part of an atomic batch.
+mod crash;
+/// Five minutes from nothing to the first restore.
+mod dev;
+/// What the files say is what was written, and a byte that is not is named.
+mod files;
+/// A server starts in a clear way or not at all, and stops in order.
+mod serve;
+
+/// The incidents that the product is made for, with their numbers.
+#[path = "../scenarios"]
+mod scenarios {
+    /// A cron job deletes bots whose tokens were rotated.
+    mod s1_inactive_bots;
+    /// The production service account is deleted together with a test account.
+    mod s4_production_account;
+}

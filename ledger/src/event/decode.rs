@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::{
     AccountId, AccountKind, Actor, ActorKind, Annotations, BadText, Cause, Difference, Event, Expiry, Fact,
     IssuedToken, NotRestored, PolicyMode, Recorded, RestoreOutcome, RevocationReason, RolloutStage, Text,
-    TokenDigest, Violation,
+    TokenDigest, Violation, secrets,
 };
 use crate::entry::Header;
 use crate::pb;
@@ -46,13 +46,7 @@ pub fn parse(message: &pb::Event) -> Result<Event, Invalid> {
         reader.problem("annotations", "is the ledger's to set; leave it out");
     }
     let event_id = reader.uuid("event_id", &message.event_id);
-    let emitter = match Emitter::from_str(&message.emitter) {
-        Ok(emitter) => emitter,
-        Err(e) => {
-            reader.problem("emitter", &format!("is not valid: {e}"));
-            Emitter::ledger()
-        }
-    };
+    let emitter = reader.emitter("emitter", &message.emitter);
     let event = reader.event(message, event_id, emitter);
     if reader.problems.fields.is_empty() { Ok(event) } else { Err(reader.problems) }
 }
@@ -126,6 +120,31 @@ impl Reader {
             self.problem(field, "has a value that this program does not know; update the server first");
             E::default()
         })
+    }
+
+    fn emitter(&mut self, field: &str, name: &str) -> Emitter {
+        if let (true, Some(kind)) = (self.checked, secrets::looks_like(name)) {
+            self.problem(field, &BadText::Secret(kind).to_string());
+        }
+        Emitter::from_str(name).unwrap_or_else(|e| {
+            self.problem(field, &format!("is not valid: {e}"));
+            Emitter::ledger()
+        })
+    }
+
+    /// A text of the ledger's own events, of any length that an entry holds.
+    fn own_text(&mut self, field: &str, text: &str) -> String {
+        if !text.is_empty() {
+            self.note(field, text);
+        }
+        text.to_owned()
+    }
+
+    fn violation(&mut self, m: &pb::Violation) -> Violation {
+        Violation {
+            rule: self.own_text("request_refused.violations.rule", &m.rule),
+            message: self.own_text("request_refused.violations.message", &m.message),
+        }
     }
 
     fn uuid(&mut self, field: &str, text: &str) -> Uuid {
@@ -490,7 +509,7 @@ impl Reader {
             Some(M::Off(_)) => RolloutStage::Off,
             Some(M::DryRun(_)) => RolloutStage::DryRun,
             Some(M::Namespaces(n)) => {
-                RolloutStage::Namespaces(self.list("rollout_stage_changed.namespaces", &n.names))
+                RolloutStage::Namespaces(self.list("rollout_stage_changed.namespaces.names", &n.names))
             }
             Some(M::Percentage(p)) if (1..=99).contains(p) => RolloutStage::Percentage(*p),
             Some(M::Percentage(_)) => {
@@ -522,14 +541,15 @@ impl Reader {
             },
             M::RequestRefused(m) => Fact::RequestRefused {
                 refused_event_id: self.uuid("request_refused.refused_event_id", &m.refused_event_id),
-                refused_emitter: Emitter::from_str(&m.refused_emitter).unwrap_or_else(|e| {
-                    self.problem("request_refused.refused_emitter", &e.to_string());
-                    Emitter::ledger()
-                }),
+                refused_emitter: self.emitter("request_refused.refused_emitter", &m.refused_emitter),
                 refused_kind: self.text("request_refused.refused_kind", &m.refused_kind),
                 refused_account: self.optional("request_refused.refused_account", &m.refused_account),
-                violations: m.violations.iter().map(violation).collect(),
-                evidence: m.evidence.clone(),
+                violations: m.violations.iter().map(|v| self.violation(v)).collect(),
+                evidence: m
+                    .evidence
+                    .iter()
+                    .map(|e| self.own_text("request_refused.evidence", e))
+                    .collect(),
             },
             M::RestorePlanned(m) => Fact::RestorePlanned {
                 plan: self.uuid("restore_planned.plan", &m.plan),
@@ -560,7 +580,7 @@ impl Reader {
                 pb::RestoreOutcome::AlreadyLive => RestoreOutcome::AlreadyLive,
                 pb::RestoreOutcome::Refused | pb::RestoreOutcome::Unspecified => RestoreOutcome::Refused,
             },
-            reason: m.reason.clone(),
+            reason: self.own_text("restore_completed.not_restored.reason", &m.reason),
         }
     }
 }

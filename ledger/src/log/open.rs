@@ -54,7 +54,7 @@ pub(crate) fn open(
 ) -> Result<Opened, OpenError> {
     let mut opening = Opening::new(disk, ledger_dir, options);
     let names = opening.names()?;
-    let segments = opening.without_blank(names.segments)?;
+    let segments = names.segments;
     if let Some((last, closed)) = segments.split_last() {
         for (n, (name, first)) in closed.iter().enumerate() {
             let limit = segments.get(n + 1).map_or(*first, |(_, next)| *next);
@@ -152,19 +152,6 @@ impl<'a> Opening<'a> {
     fn damaged(&mut self, position: Position, name: &str, offset: u64, reason: &str) {
         let file = if name.is_empty() { "log".to_owned() } else { reported(name) };
         self.damage.push(Damage { position, file, offset, reason: reason.to_owned() });
-    }
-
-    /// Drops a last segment that holds nothing but zeros, not even a header.
-    fn without_blank(&self, mut segments: Vec<(String, Position)>) -> io::Result<Vec<(String, Position)>> {
-        let Some((name, _)) = segments.last() else { return Ok(segments) };
-        let path = self.dir.join(name);
-        let file = self.disk.open(&path, Open::Read)?;
-        if is_blank(file.as_ref())? {
-            self.disk.remove(&path)?;
-            self.disk.sync_dir(&self.dir)?;
-            segments.pop();
-        }
-        Ok(segments)
     }
 
     /// Reads the header of a segment and checks that it continues the one before.
@@ -443,19 +430,4 @@ enum State {
     Torn(u64, &'static str),
     /// With the reason, where it has not been told yet.
     Damaged(Option<String>),
-}
-
-/// Whether a file holds nothing but zeros.
-fn is_blank(file: &dyn DiskFile) -> io::Result<bool> {
-    let bytes = file.len()?;
-    let mut at = 0;
-    while at < bytes {
-        // The first piece is a header alone, as hardly any file is blank.
-        let end = if at == 0 { HEADER_BYTES } else { at + (1 << 20) };
-        if read_range(file, at, end.min(bytes))?.iter().any(|b| *b != 0) {
-            return Ok(false);
-        }
-        at = end;
-    }
-    Ok(true)
 }
