@@ -404,7 +404,9 @@ class Segment:
         """Whether a crash explains everything from here on: what was in flight is there in some of its sectors, and
         in the others still zero. Then goes back to where a repair would cut."""
         hint, offset = self.hint(), self.offset
-        if self.follower is not None or (hint and hint >= offset) or not offset < self.written <= offset + GROUP_BYTES_MAX:
+        if self.follower is not None or (hint and hint >= offset):
+            return False  # sealed
+        if not offset < self.written <= offset + GROUP_BYTES_MAX:
             return False
         if sum(byte.bit_count() for byte in self.data[offset : self.written]) < 2 or not self.crash_explains():
             return False
@@ -418,7 +420,7 @@ class Segment:
         offset, due = self.offset, self.chain.next
         while offset < self.written:
             frame = Frame(self.data, offset)
-            if frame.header_fits(self.uid, due):
+            if frame.header_fits(self.uid, due) and frame.index < frame.count:
                 if due - frame.lag > self.chain.next:
                     return False
                 if not frame.intact() and not self.entry_lost(offset, frame):
@@ -457,7 +459,7 @@ class Segment:
         hit = self.data.find(b"TL", offset + 1, self.written + 1)
         while 0 <= hit < self.written:
             frame = Frame(self.data, hit)
-            for position in range(due + 1, due + GROUP_ENTRIES_MAX):
+            for position in range(due + 1, due + GROUP_ENTRIES_MAX if frame.sane and frame.index < frame.count else 0):
                 if frame.header_fits(self.uid, position):
                     return hit, position
             hit = self.data.find(b"TL", hit + 1, self.written + 1)
@@ -501,7 +503,15 @@ class Segment:
             same = [a == b for a, b in pairs if a]
             if sum(same) >= 8 and 2 * sum(same) >= len(same):
                 return True
-        return False
+        return self.footer_torn(start, expected)
+
+    def footer_torn(self, start, expected):
+        """Whether each sector of the footer is right, as far as the file goes, or zero, and nothing stands behind."""
+        end = start + len(expected)
+        actual = self.data[start:end]
+        sectors = [slice(i, i + SECTOR) for i in range(0, len(actual), SECTOR)]
+        right = all(expected[s][: len(actual[s])] == actual[s] or not actual[s].strip(b"\0") for s in sectors)
+        return right and zero(self.data, end, len(self.data))
 
     def claim(self, start):
         """(entries, first, last link, recorded, epoch, end, ids) of a footer that fits its own CRC, else None."""
@@ -541,8 +551,7 @@ class Segment:
         data, expected, last = self.data, self.expected_footer(), self.follower is None
         end = start + len(expected)
         actual = data[start:end]
-        pieces = [(expected[i : i + SECTOR], actual[i : i + SECTOR]) for i in range(0, len(expected), SECTOR)]
-        if actual != expected and last and all(e[: len(a)] == a or not a.strip(b"\0") for e, a in pieces):
+        if actual != expected and last and self.footer_torn(start, expected):
             self.torn_bytes = len(actual.rstrip(b"\0"))
         elif actual != expected:
             self.footer_differs(start, expected, actual)

@@ -40,7 +40,7 @@ impl Walk<'_> {
             .is_some_and(|claim| after(claim.first, claim.entries) > counted);
         Ok(!counts_more
             && self.source.zero(self.offset, start)?
-            && expected.resembles(&mut self.source, start)?)
+            && (expected.resembles(&mut self.source, start)? || expected.torn(&mut self.source, start)?))
     }
 
     fn expected(&self) -> Expected {
@@ -118,6 +118,7 @@ impl Walk<'_> {
         let end = start + expected.bytes.len() as u64;
         let last = self.segment.follower.is_none();
         let differences = expected.differences(&mut self.source, start)?;
+        let behind = self.source.first_nonzero(end, u64::MAX)?;
         if last && !differences.is_empty() && expected.torn(&mut self.source, start)? {
             let written = self.source.last_nonzero(start)?.map_or(start, |last| (last + 1).min(end));
             self.doubt();
@@ -127,7 +128,7 @@ impl Walk<'_> {
                 self.damage(position, offset, reason);
             }
         }
-        if let Some(offset) = self.source.first_nonzero(end, u64::MAX)? {
+        if let Some(offset) = behind {
             self.damage(self.chain.next, offset, "a byte that is not zero behind the footer");
         } else if self.source.len() > end && !last {
             self.damage(self.chain.next, end, "the file goes on behind its footer");

@@ -99,7 +99,7 @@ impl Expected {
     }
 
     /// Whether each sector of the footer in the file is either as it must be or, not having reached the disk, zeros.
-    /// A sector in which the file ends early is as it must be as far as it goes.
+    /// A sector in which the file ends early is as it must be as far as it goes. Behind it nothing stands.
     pub(super) fn torn(&self, source: &mut Source<'_>, start: u64) -> io::Result<bool> {
         for (i, expected) in self.bytes.chunks(SECTOR as usize).enumerate() {
             let actual = source.read(start + i as u64 * SECTOR, expected.len())?;
@@ -108,7 +108,7 @@ impl Expected {
                 return Ok(false);
             }
         }
-        Ok(true)
+        source.zero(start + self.bytes.len() as u64, u64::MAX)
     }
 
     /// Every field that is not as it must be: the position and offset it concerns, and its name.

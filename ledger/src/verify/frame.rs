@@ -52,6 +52,11 @@ impl FrameHeader {
         header_crc(uid, position, &self.raw) == self.header_crc
     }
 
+    /// Whether the index is one that its batch has.
+    pub(super) fn in_batch(&self) -> bool {
+        self.batch.0 < self.batch.1
+    }
+
     /// Bytes of the frame, its entry and end mark included.
     pub(crate) fn frame_bytes(&self) -> u64 {
         FRAME_EXTRA_BYTES + u64::from(self.entry_bytes)

@@ -8,7 +8,7 @@ use super::footer;
 use super::frame::{
     FRAME_BYTES_MIN, FRAME_EXTRA_BYTES, FRAME_HEADER_BYTES, FRAME_MAGIC, FrameHeader, Look, Positions,
 };
-use super::source::{SECTOR, Source};
+use super::source::SECTOR;
 use super::walk::{Batch, Walk, range};
 use crate::log::GROUP_ENTRIES_MAX;
 use crate::types::{LedgerUid, Position};
@@ -64,7 +64,10 @@ impl Walk<'_> {
         let end = self.search_end()?;
         let following = after(due, 1).0..=after(due, GROUP_ENTRIES_MAX as u64 - 1).0;
         let mut headers = Headers::of(self.uid, following);
-        self.search(offset + 1, end, |walk, hit| headers.position_at(&mut walk.source, hit))
+        self.search(offset + 1, end, |walk, hit| {
+            let head = FrameHeader::read(walk.source.read(hit, FRAME_HEADER_BYTES as usize)?);
+            Ok(head.filter(FrameHeader::in_batch).and_then(|head| headers.position_of(&head)))
+        })
     }
 
     /// Goes through every place before `end` where a frame may begin, until `test` knows the position of one.
@@ -112,7 +115,9 @@ impl Walk<'_> {
             }
         }
         let furthest = after(due, (hit - offset) / FRAME_BYTES_MIN + 1);
-        Ok(headers.position_at(&mut self.source, hit)?.filter(|position| *position <= furthest))
+        let head = FrameHeader::read(self.source.read(hit, FRAME_HEADER_BYTES as usize)?);
+        let position = head.and_then(|head| headers.position_of(&head));
+        Ok(position.filter(|position| *position <= furthest))
     }
 
     fn header_at(&mut self, offset: u64, position: Position) -> io::Result<bool> {
@@ -227,12 +232,11 @@ impl Headers {
         Self { uid, positions, ready: None }
     }
 
-    /// The position of the sound header at `offset`, if there is one and it is looked for.
-    fn position_at(&mut self, source: &mut Source<'_>, offset: u64) -> io::Result<Option<Position>> {
-        let header = FrameHeader::read(source.read(offset, FRAME_HEADER_BYTES as usize)?);
-        let Some((header, uid)) = header.zip(self.uid) else { return Ok(None) };
+    /// The position of a header, if it is sound and looked for.
+    fn position_of(&mut self, header: &FrameHeader) -> Option<Position> {
+        let uid = self.uid?;
         let ready = self.ready.get_or_insert_with(|| Positions::new(uid, self.positions.clone()));
-        Ok(ready.of(&header))
+        ready.of(header)
     }
 }
 

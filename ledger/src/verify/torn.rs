@@ -43,10 +43,12 @@ impl Walk<'_> {
         let (mut offset, mut due) = (self.offset, self.chain.next);
         while offset <= last {
             let header = match self.peek_for(offset, self.uid, due)? {
-                Look::Frame(frame) if frame.position == due => frame.header,
-                Look::Header(header) if self.entry_lost(offset, &header)? => header,
-                Look::Header(_) => return Ok(false),
-                Look::Frame(_) | Look::Nothing => match self.behind_lost_header(offset, due)? {
+                Look::Frame(frame) if frame.position == due && frame.header.in_batch() => frame.header,
+                Look::Header(header) if header.in_batch() => match self.entry_lost(offset, &header)? {
+                    true => header,
+                    false => return Ok(false),
+                },
+                _ => match self.behind_lost_header(offset, due)? {
                     Behind::Damaged => return Ok(false),
                     Behind::End => return Ok(true),
                     Behind::Header(found, position) => {

@@ -6,8 +6,10 @@ use std::process::Command;
 
 use super::Alone;
 use super::logs::{DIR, Dice, each_crash, groups, last_segment, tamper, written};
+use super::writer::{UID, open_segment, plan, sealed_segment, segment_header};
 use crate::disk::RealDisk;
 use crate::disk::testing::MemoryDisk;
+use crate::types::Link;
 use crate::verify::verify;
 
 /// What is said of one ledger: entries, head, torn bytes, and the positions that are damaged.
@@ -137,6 +139,33 @@ fn the_independent_checker_agrees_on_what_was_changed() {
     }
     let (torn, damaged) = agreed(&python, dir.path());
     assert!(torn > 30 && damaged > 100, "{torn} {damaged}");
+}
+
+#[test]
+fn the_independent_checker_agrees_at_the_edges_of_the_rule() {
+    let Some(python) = python() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let segment = |name: &str, bytes: &[u8]| {
+        let disk = MemoryDisk::new();
+        disk.put(&Path::new(DIR).join("log/00000000000000000000.seg"), bytes);
+        put(dir.path(), name, &disk);
+    };
+    let (sealed, offsets) = sealed_segment(&plan(&[&[100], &[300], &[30]]), 4096);
+    for length in (offsets[1] as usize..sealed.len()).step_by(11) {
+        segment(&format!("ends-at-{length}"), &sealed[..length]);
+    }
+    segment("goes-on", &[&sealed[..], b"more"].concat());
+    let (mut long, offsets) = open_segment(&plan(&[&[100], &[8000]]), 16_384);
+    segment("two-bits", &[&long[..offsets[1] as usize + 512], &[3], &[0; 700]].concat());
+    long.truncate(4096);
+    long[..512].copy_from_slice(&segment_header(UID, 0, Link::default(), 4096));
+    segment("longer", &long);
+    let (mut early, offsets) = open_segment(&plan(&[&[100], &[300]]), 4096);
+    early.truncate(offsets[2] as usize - 1);
+    early[offsets[1] as usize + 150] ^= 1;
+    segment("early", &early);
+    let (torn, damaged) = agreed(&python, dir.path());
+    assert!(torn > 50 && damaged >= 2, "{torn} {damaged}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::Alone;
 use super::logs::{DIR, Dice, each_crash, groups, last_segment, options, tamper, written};
-use super::writer::{UID, open_segment, plan, segment_header};
+use super::writer::{UID, open_segment, plan, sealed_segment, segment_header};
 use crate::disk::testing::MemoryDisk;
 use crate::log::{Damage, FRAME_BYTES, LogStore, ReadError, Repair, SegmentLog};
 use crate::types::{Link, Position};
@@ -154,6 +154,27 @@ fn a_bit_that_fails_where_the_file_ends_early_is_part_of_the_tear() {
     bytes[offsets[1] as usize + 150] ^= 1;
     let report = agreed(&holding(&bytes), "early");
     assert_eq!((report.damage, report.entries.0), (vec![], 1));
+}
+
+#[test]
+fn a_footer_that_the_file_ends_in_is_torn() {
+    let (bytes, offsets) = sealed_segment(&plan(&[&[100], &[300], &[30]]), 4096);
+    for length in offsets[3] as usize..bytes.len() {
+        let report = agreed(&holding(&bytes[..length]), &format!("length {length}"));
+        assert_eq!((report.damage, report.entries.0), (vec![], 3), "length {length}");
+    }
+}
+
+#[test]
+fn a_footer_with_more_behind_it_is_damage_and_not_torn() {
+    let (mut bytes, offsets) = sealed_segment(&plan(&[&[100], &[300], &[30]]), 4096);
+    let footer = offsets[3].next_multiple_of(512) as usize;
+    bytes.extend(b"more");
+    bytes.resize(4096, 0);
+    assert!(!agreed(&holding(&bytes), "whole").ok());
+    bytes[footer + 30] ^= 0xFF;
+    let report = agreed(&holding(&bytes), "changed");
+    assert_eq!((report.ok(), report.torn_bytes), (false, 0));
 }
 
 #[test]
