@@ -405,7 +405,7 @@ fn groups_hold_whole_batches_and_keep_their_bounds() {
 #[test]
 fn groups_keep_their_bound_of_bytes() {
     let mut driven = Driven::new();
-    let attributes = |n: u128| (0..13).map(|i| (Text::own(&format!("k{i}")), "v".repeat(4_000 + n as usize % 2)));
+    let attributes = |n: u128| (0..13).map(move |i| (Text::own(&format!("k{i}")), "v".repeat(4_000 + n as usize % 2)));
     for n in 0..300 {
         let mut event = created(n, &format!("a{n}"));
         if let Fact::AccountCreated { attributes: own, .. } = &mut event.fact {
