@@ -85,7 +85,7 @@ async fn load(server: &Served, sent: &Shared, accounts: &Arc<AtomicU64>) -> Vec<
 async fn append(clients: &Clients, sent: &Shared, account: &str, round: u64) -> bool {
     let mut events = vec![event(account, created(account))];
     let atomic = round % 3 == 2;
-    if round % 3 > 0 {
+    if !round.is_multiple_of(3) {
         events.extend((0..1 + round % 9).map(|n| event(account, issued(&format!("t{n}")))));
     }
     let ids: Vec<String> = events.iter().map(|event| event.event_id.clone()).collect();

@@ -46,7 +46,7 @@ async fn digests(clients: &Clients, as_of: Option<pb::AsOf>) -> BTreeMap<String,
     let mut found = BTreeMap::new();
     for n in 0..6 {
         let id = format!("id-{n}");
-        match clients.account(&id, as_of.clone()).await {
+        match clients.account(&id, as_of).await {
             Ok(account) => drop(found.insert(id, account.digest.try_into().unwrap())),
             Err(status) => assert_eq!(status.code(), Code::NotFound, "{status}"),
         }
