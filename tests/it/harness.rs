@@ -40,7 +40,7 @@ impl Server {
     /// Stops it, and starts another one on the same directory.
     pub async fn restart(&mut self) {
         self.stop().await;
-        self.running = Some(run(self.dir.path()).await);
+        self.resume().await;
     }
 
     /// Stops it.
