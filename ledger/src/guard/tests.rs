@@ -231,7 +231,7 @@ fn evidence_is_bounded() {
     let mut story = vec![("a", created("h"))];
     story.extend((0..150).map(|n| ("a", issued(&format!("t{n:03}")))));
     let findings = judge(&state(&story), &event("a", DELETED), DAY);
-    assert_eq!(findings.evidence.len(), 40);
+    assert_eq!(findings.evidence.len(), super::EVIDENCE_MAX);
     assert!(findings.violations[0].message.contains("150"), "but the count is of all of them");
 }
 

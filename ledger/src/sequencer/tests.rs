@@ -403,7 +403,8 @@ fn groups_hold_whole_batches_and_keep_their_bounds() {
     let mut driven = Driven::new();
     driven.propose(single(created(0, "a")), DAY);
     for batch in 0..10_u128 {
-        let events = (0..1_000).map(|n| issued(1 + batch * 1_000 + n, "a", &format!("{batch}-{n}")));
+        let event = |n| issued(1 + batch * 1_000 + n, &format!("a{}", n % 250), &format!("{batch}-{n}"));
+        let events = (0..1_000).map(event);
         driven.propose(atomic(events.collect()), DAY);
     }
     let first = driven.sequencer.take_group();
