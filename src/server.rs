@@ -13,6 +13,7 @@ use axum::routing::get;
 use ledger::disk::RealDisk;
 use ledger::log::SegmentOptions;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -245,8 +246,10 @@ async fn serve_metrics(listener: TcpListener, metrics: Metrics, stopped: watch::
 pub async fn run(options: ServeOptions) -> Result<ExitCode, ServeError> {
     start_logging(options.log_json);
     let running = start(options).await?;
+    // Whoever reads the ready line may ask at once.
+    let asked = asked_to_stop();
     print_ready(&running);
-    asked_to_stop().await;
+    asked.await;
     tracing::info!("stopping: no new calls are taken");
     let in_time = running.stop().await;
     if !in_time {
@@ -261,18 +264,28 @@ fn print_ready(running: &Running) {
     println!(r#"{{"ready":true,"grpc":"{}"{metrics}}}"#, running.grpc);
 }
 
-async fn asked_to_stop() {
-    let terminated = async {
-        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-            Ok(mut signal) => {
-                signal.recv().await;
-            }
-            Err(_) => std::future::pending().await,
+/// From now on, waits for SIGTERM or Ctrl-C.
+fn asked_to_stop() -> impl Future<Output = ()> {
+    let (mut terminated, mut interrupted) =
+        (signalled(SignalKind::terminate()), signalled(SignalKind::interrupt()));
+    async move {
+        tokio::select! {
+            () = next(&mut terminated) => {}
+            () = next(&mut interrupted) => {}
         }
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        () = terminated => {}
+    }
+}
+
+fn signalled(kind: SignalKind) -> Option<Signal> {
+    signal(kind).inspect_err(|error| tracing::warn!(%error, "a signal cannot be listened for")).ok()
+}
+
+async fn next(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => {
+            signal.recv().await;
+        }
+        None => std::future::pending().await,
     }
 }
 

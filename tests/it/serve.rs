@@ -98,3 +98,10 @@ fn health_of_a_server_that_is_not_there_fails_in_time() {
     assert_eq!(said.stdout, "");
     assert!(said.stderr.contains("127.0.0.1:1"), "{said:?}");
 }
+
+#[test]
+fn a_server_that_is_asked_to_stop_as_soon_as_it_is_ready_stops_in_order() {
+    for _ in 0..10 {
+        Served::start().stop();
+    }
+}
