@@ -5,7 +5,7 @@
 //! position that the answer rests on is durable: see [`Proposed::not_before`]. If a write fails, the whole machine is
 //! thrown away.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use uuid::Uuid;
@@ -13,8 +13,8 @@ use uuid::Uuid;
 use crate::decide::{Decision, decide};
 use crate::entry::{self, Header, IdKey, Record};
 use crate::event::{
-    Actor, ActorKind, Annotations, Cause, Event, Fact, Recorded, Text, Violation, encode_annotations,
-    encode_sent,
+    AccountId, Actor, ActorKind, Annotations, Cause, Event, Fact, Recorded, Text, Violation,
+    encode_annotations, encode_sent,
 };
 use crate::guard::Findings;
 use crate::log::{GROUP_BYTES_MAX, GROUP_ENTRIES_MAX, Tail};
@@ -214,6 +214,22 @@ struct Savepoint {
     pending: usize,
     undo: Vec<Undo>,
     keys: Vec<IdKey>,
+    /// What `undo` remembers already.
+    accounts: HashSet<AccountId>,
+    registers: bool,
+}
+
+impl Savepoint {
+    /// Remembers what an event will change, once: whatever is remembered must be copied by the next change.
+    fn remember(&mut self, state: &State, event: &Event) {
+        let new_account = event.account.as_ref().is_some_and(|id| self.accounts.insert(id.clone()));
+        let concerns_registers = event.account.is_none() || event.emitter_sequence.is_some();
+        let new_registers = concerns_registers && !self.registers;
+        if new_account || new_registers {
+            self.registers |= concerns_registers;
+            self.undo.push(state.undo_of(event));
+        }
+    }
 }
 
 impl Sequencer {
@@ -268,7 +284,14 @@ impl Sequencer {
     }
 
     fn savepoint(&self) -> Savepoint {
-        Savepoint { tail: self.tail, pending: self.pending.len(), undo: Vec::new(), keys: Vec::new() }
+        Savepoint {
+            tail: self.tail,
+            pending: self.pending.len(),
+            undo: Vec::new(),
+            keys: Vec::new(),
+            accounts: HashSet::new(),
+            registers: false,
+        }
     }
 
     /// Decides on a request and stages what is to be recorded.
@@ -473,7 +496,7 @@ impl Sequencer {
         let recorded =
             Recorded { event, annotations, position: header.position, recorded_at: header.recorded_at };
         if let Some(savepoint) = savepoint {
-            savepoint.undo.push(self.state.undo_of(&recorded.event));
+            savepoint.remember(&self.state, &recorded.event);
             savepoint.keys.push(key);
         }
         self.state.apply(&recorded);

@@ -293,6 +293,9 @@ impl QueryService for Query {
         let request = request.into_inner();
         let ledger = existing(&self.ledgers, &request.ledger)?;
         let position = request.position.map(Position);
+        if position.is_some_and(|position| position >= ledger.reader.log().tail().next) {
+            return Err(status(Code::NotFound, "not_found", "the ledger ends before this position"));
+        }
         let (root, entries, accounts) =
             ledger.reader.ask(position, move |moment| moment.root(position)).await?;
         Ok(Response::new(pb::GetStateRootResponse {

@@ -38,13 +38,16 @@ impl Filter {
             Fact::RequestRefused { refused_account: Some(account), .. } => Some(account.as_str()),
             _ => None,
         };
-        let run = match &event.fact {
+        let own_run = match &event.fact {
             Fact::RunStarted { run, .. } | Fact::RunFinished { run, .. } => Some(run.as_str()),
-            _ => event.cause.run.as_ref().map(|r| r.as_str()),
+            _ => None,
         };
+        let in_run = self.run.is_none()
+            || is(&self.run, own_run)
+            || is(&self.run, event.cause.run.as_ref().map(|r| r.as_str()));
         is(&self.account, event.account.as_ref().map(|a| a.as_str()).or(refused))
             && is(&self.actor, Some(event.actor.id.as_str()))
-            && is(&self.run, run)
+            && in_run
             && is(&self.kind, Some(event.fact.kind().name()))
             && is(&self.correlation, event.cause.correlation_id.as_ref().map(|c| c.as_str()))
             && self.token.as_ref().is_none_or(|token| tokens(&event.fact).any(|t| t.as_str() == token))
