@@ -33,14 +33,35 @@ async fn the_same_id_with_another_body_is_refused_for_ever() {
     let first = event("bot-1", created("bot-1"));
     let receipt = server.clients().await.record(first.clone()).await.receipt;
     let other = pb::Event { fact: Some(created("bot-2")), ..first.clone() };
-    for _ in 0..2 {
+    for round in 0..3 {
         let clients = server.clients().await;
         let refused = clients.try_record(other.clone()).await.unwrap_err();
         assert_eq!(refused.code(), Code::AlreadyExists, "{refused}");
         assert_eq!(clients.record(first.clone()).await.receipt, receipt);
+        fill_a_segment(&clients, round).await;
         server.restart().await;
     }
+    let segments = std::fs::read_dir(server.data().join("ledgers/default/log")).unwrap();
+    let segments = segments.filter(|f| f.as_ref().unwrap().path().extension().is_some_and(|e| e == "seg"));
+    assert!(segments.count() > 1, "the first event stands in an older segment");
     server.check().await;
+}
+
+/// More than the first segment holds: 300 accounts with 4 KiB of attributes each.
+async fn fill_a_segment(clients: &Clients, round: usize) {
+    let large = |n: usize| {
+        let id = format!("filler-{round}-{n}");
+        let attributes = [("note".to_owned(), "x".repeat(4_000))].into();
+        let fact = pb::event::Fact::AccountCreated(pb::AccountCreated {
+            kind: pb::AccountKind::Bot.into(),
+            handle: id.clone(),
+            attributes,
+            ..Default::default()
+        });
+        event(&id, fact)
+    };
+    let results = clients.batch((0..300).map(large).collect(), false).await;
+    assert!(results.iter().all(|r| matches!(r.result, Some(pb_result::Accepted(_)))));
 }
 
 #[tokio::test(flavor = "multi_thread")]
