@@ -21,6 +21,8 @@ mod cli;
 mod cloudtrail;
 /// A server that is killed at any moment has kept what it acknowledged, once, and no part of an atomic batch.
 mod crash;
+/// A damaged ledger is served as far as it is sound, and takes nothing with it.
+mod damage;
 /// Five minutes from nothing to the first restore.
 mod dev;
 /// What the files say is what was written, and a byte that is not is named.
