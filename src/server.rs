@@ -265,7 +265,7 @@ fn print_ready(running: &Running) {
 }
 
 /// From now on, waits for SIGTERM or Ctrl-C.
-fn asked_to_stop() -> impl Future<Output = ()> {
+pub fn asked_to_stop() -> impl Future<Output = ()> {
     let (mut terminated, mut interrupted) =
         (signalled(SignalKind::terminate()), signalled(SignalKind::interrupt()));
     async move {

@@ -76,6 +76,7 @@ impl Dev {
             printer.text(&story())?;
             return tour(&steps, printer).await;
         }
+        let asked = server::asked_to_stop();
         if printer.is_for_people() {
             printer.text(&welcome(&here.server, &steps))?;
         } else {
@@ -84,7 +85,7 @@ impl Dev {
             printer.json(&Ready { ready: true, grpc, ledger, run: night::RUN, plan })?;
             printer.flush()?;
         }
-        tokio::signal::ctrl_c().await.map_err(Failure::because)?;
+        asked.await;
         Ok(Exit::Done)
     }
 }
