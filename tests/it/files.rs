@@ -57,15 +57,20 @@ async fn verify_beside_a_server_under_load_never_cries_wolf() {
             number += 1;
         }
     });
-    let mut last = 0;
-    for _ in 0..10 {
+    let first = verify(&server.data()).1["ledgers"][0]["entries"].as_u64().unwrap();
+    let mut last = first;
+    // On a busy machine the load may be slow to begin: it is judged beside it until there was some.
+    for round in 0.. {
         let (code, report) = verify(&server.data());
         assert_eq!(code, Some(0), "{report}");
         let entries = report["ledgers"][0]["entries"].as_u64().unwrap();
         assert!(entries >= last, "{report}");
         last = entries;
+        if round >= 10 && last > first {
+            break;
+        }
+        assert!(round < 2_000, "the load went on: {first} to {last}");
     }
-    assert!(last > 6, "the load went on: {last}");
     stop.store(true, Ordering::Relaxed);
     load.await.unwrap();
     server.check().await;
