@@ -112,3 +112,21 @@ fn preparing_ahead_on_a_full_disk_fails_alone_and_can_be_tried_again() {
     }
     assert_eq!(log.view().sealed.len(), 1, "the prepared segment needed no room");
 }
+
+/// A failed sync leaves bytes that only the system's cache has. A restart that serves them must first make them durable.
+#[test]
+fn what_a_restart_serves_survives_a_power_cut_right_after() {
+    for n in 0..calls_without_fault() {
+        for failure in [Failure::Lost, Failure::Done] {
+            let memory = MemoryDisk::new();
+            let disk = FaultyDisk::new(Arc::new(memory.clone()));
+            disk.fail_at(n, failure);
+            let (log, _) = open_on(disk);
+            let _ = run(&log, GROUPS, &mut Vec::new());
+            drop(log);
+            let served = all(&open_on(memory.clone()).0);
+            let after = memory.crash(&mut |_| false);
+            assert_eq!(all(&open_on(after).0), served, "call {n} {failure:?}");
+        }
+    }
+}
