@@ -19,6 +19,8 @@
 //! `link = BLAKE3 derive_key("tokenledger 2026 entry link v1", entry)`: one hash over every stored byte, and through
 //! the header over the whole past.
 
+use std::sync::LazyLock;
+
 use bytes::Bytes;
 use uuid::Uuid;
 
@@ -130,7 +132,9 @@ pub fn decode(entry: &[u8]) -> Result<(Header, &[u8]), BadEntry> {
 /// The link of an entry: a hash of every one of its bytes.
 #[must_use]
 pub fn link(entry: &[u8]) -> Link {
-    Link(blake3::derive_key(LINK_CONTEXT, entry))
+    // The context's own hash is the same for every entry, so it is made once.
+    static KEYED: LazyLock<blake3::Hasher> = LazyLock::new(|| blake3::Hasher::new_derive_key(LINK_CONTEXT));
+    Link(*KEYED.clone().update(entry).finalize().as_bytes())
 }
 
 /// The key under which the log remembers for ever that an event was recorded: the first 8 bytes, little-endian, of
@@ -143,7 +147,9 @@ impl IdKey {
     /// The key of an event.
     #[must_use]
     pub fn of(emitter: &Emitter, event_id: &Uuid) -> Self {
-        let mut hasher = blake3::Hasher::new_derive_key("tokenledger 2026 event id v1");
+        static KEYED: LazyLock<blake3::Hasher> =
+            LazyLock::new(|| blake3::Hasher::new_derive_key("tokenledger 2026 event id v1"));
+        let mut hasher = KEYED.clone();
         hasher.update(emitter.as_str().as_bytes()).update(&[0]).update(event_id.as_bytes());
         let mut key = [0; 8];
         hasher.finalize_xof().fill(&mut key);
