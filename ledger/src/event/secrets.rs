@@ -36,26 +36,76 @@ const PREFIXES: &[(&str, usize, &str)] = &[
     ("FQoGZXIvYXdzE", 40, "an AWS session token"),
 ];
 
+/// No value that any rule below knows is shorter: a prefix with what follows it at least, or a web token. The rules for
+/// opaque values ask for 40 bytes and more.
+const VALUE_BYTES_MIN: usize = {
+    let (mut least, mut at) = (WEB_TOKEN_BYTES_MIN, 0);
+    while at < PREFIXES.len() {
+        let bytes = PREFIXES[at].0.len() + PREFIXES[at].1;
+        if bytes < least {
+            least = bytes;
+        }
+        at += 1;
+    }
+    least
+};
+/// Three parts of at least 8 characters, and two dots.
+const WEB_TOKEN_BYTES_MIN: usize = 3 * 8 + 2;
+
 /// What kind of secret a text looks like, if any.
 #[must_use]
 pub fn looks_like(text: &str) -> Option<&'static str> {
     if text.len() < 16 {
         return None;
     }
-    words(text).find_map(known_word).or_else(|| embedded(text))
+    let known = if has_long_word(text) { words(text).find_map(known_word) } else { None };
+    known.or_else(|| embedded(text))
 }
+
+/// Whether a word is long enough to hold a value. Nearly every text is short words or short altogether, and each event
+/// has several: they need not be looked at word by word. Characters beyond ASCII may be white space, so they leave it
+/// to a closer look.
+fn has_long_word(text: &str) -> bool {
+    let mut word = 0;
+    text.bytes().any(|byte| {
+        word = if CUTS[usize::from(byte)] { 0 } else { word + 1 };
+        word >= VALUE_BYTES_MIN || !byte.is_ascii()
+    })
+}
+
+/// Characters beside white space where a token's value cannot go on.
+const QUOTES: &str = "\"'`,;<>()[]{}";
+
+/// Which bytes of ASCII end a word.
+const CUTS: [bool; 256] = {
+    let mut cuts = [false; 256];
+    let mut at = 0;
+    while at < QUOTES.len() {
+        cuts[QUOTES.as_bytes()[at] as usize] = true;
+        at += 1;
+    }
+    // What `char::is_whitespace` says of ASCII: tab to carriage return, and the blank.
+    let mut space = 0x09;
+    while space <= 0x0d {
+        cuts[space] = true;
+        space += 1;
+    }
+    cuts[b' ' as usize] = true;
+    cuts
+};
 
 /// The text cut where a token's value cannot go on: white space, quotes and the like. A value may stand after `key=`
 /// or `Bearer `.
 fn words(text: &str) -> impl Iterator<Item = &str> {
-    text.split(|c: char| c.is_whitespace() || "\"'`,;<>()[]{}".contains(c))
+    text.split(|c: char| c.is_whitespace() || QUOTES.contains(c))
+        .filter(|word| word.len() >= VALUE_BYTES_MIN)
         .flat_map(|word| [Some(word), word.split_once('=').map(|(_, value)| value)])
         .flatten()
 }
 
 /// A token's value may be one part of an id or of a path; values in base64 hold slashes themselves.
 fn known_word(word: &str) -> Option<&'static str> {
-    word.split([':', '|', '&', '?', '@']).find_map(|part| {
+    word.split([':', '|', '&', '?', '@']).filter(|part| part.len() >= VALUE_BYTES_MIN).find_map(|part| {
         let whole = prefixed(part).or_else(|| opaque(part));
         whole.or_else(|| part.split('/').find_map(|part| prefixed(part).or_else(|| web_token(part))))
     })
@@ -63,10 +113,13 @@ fn known_word(word: &str) -> Option<&'static str> {
 
 fn prefixed(word: &str) -> Option<&'static str> {
     let value = |b: u8| b.is_ascii_alphanumeric() || b"-_./+=".contains(&b);
-    PREFIXES.iter().find_map(|(prefix, least, kind)| {
-        let rest = word.strip_prefix(prefix)?;
-        (rest.bytes().take_while(|b| value(*b)).count() >= *least).then_some(*kind)
-    })
+    let first = word.bytes().next()?;
+    PREFIXES.iter().filter(|(prefix, ..)| prefix.as_bytes().first() == Some(&first)).find_map(
+        |(prefix, least, kind)| {
+            let rest = word.strip_prefix(prefix)?;
+            (rest.bytes().take_while(|b| value(*b)).count() >= *least).then_some(*kind)
+        },
+    )
 }
 
 /// A JSON web token: three parts in base64url, the first of which encodes `{"`.
@@ -103,6 +156,10 @@ fn opaque(word: &str) -> Option<&'static str> {
 }
 
 fn embedded(text: &str) -> Option<&'static str> {
+    // What follows asks for a colon or for dashes in a row, which few texts have.
+    if !text.bytes().any(|b| b == b':') && !text.contains("-----") {
+        return None;
+    }
     if text.contains("-----BEGIN") && text.contains("PRIVATE KEY") {
         return Some("a private key");
     }
@@ -136,6 +193,36 @@ mod tests {
         ] {
             assert!(looks_like(secret).is_some(), "{secret}");
         }
+    }
+
+    #[test]
+    fn the_shortest_value_of_each_kind_is_seen_wherever_it_stands() {
+        for (prefix, least, kind) in super::PREFIXES {
+            let value = format!("{prefix}{}", "a1".repeat(*least).get(..*least).unwrap());
+            for text in [
+                value.clone(),
+                format!("x={value}"),
+                format!("a text ({value}) of words"),
+                format!("tab\t{value}\u{b}x"),
+                format!("caf\u{e9}\u{2003}{value}"),
+                format!("a:b:{value}"),
+            ] {
+                assert_eq!(looks_like(&text), Some(*kind), "{prefix} in {text:?}");
+            }
+        }
+        let web_token = concat!("eyJ", "aaaaa.bbbbbbbb.cccccccc");
+        assert_eq!(web_token.len(), super::WEB_TOKEN_BYTES_MIN);
+        assert!(looks_like(&format!("Bearer {web_token}")).is_some());
+        assert!(looks_like("-----BEGIN PRIVATE KEY-----").is_some());
+    }
+
+    #[test]
+    fn a_long_word_is_one_that_no_cut_interrupts() {
+        let almost = "a".repeat(super::VALUE_BYTES_MIN - 1);
+        for cut in super::QUOTES.chars().chain("\t\n\u{b}\u{c}\r ".chars()) {
+            assert!(!super::has_long_word(&format!("{almost}{cut}{almost}")), "{cut:?}");
+        }
+        assert!(super::has_long_word(&format!("{almost}a")) && super::has_long_word("\u{2003}"));
     }
 
     #[test]
