@@ -2,7 +2,7 @@
 
 use crate::event::{Annotations, Event, Fact, Namespace, PolicyMode};
 use crate::guard::{self, Findings};
-use crate::state::{State, digest};
+use crate::state::{Slot, State, digest};
 use crate::types::Time;
 
 /// What becomes of an event.
@@ -18,28 +18,28 @@ pub enum Decision {
 /// restores.
 #[must_use]
 pub fn decide(state: &State, event: &Event, now: Time, strict: bool) -> Decision {
-    let findings = guard::judge(state, event, now);
-    let enforced = strict || state.mode(namespace_of(state, event).as_ref()) == PolicyMode::Enforce;
+    let slot = event.account.as_ref().and_then(|id| state.slot(id));
+    let findings = guard::judge_slot(state, slot, event, now);
+    let enforced = strict || state.mode(namespace_of(slot, event)) == PolicyMode::Enforce;
     if enforced && !findings.is_empty() {
         return Decision::Refuse(findings);
     }
-    Decision::Record(annotate(state, event, now, findings))
+    Decision::Record(annotate(slot, event, now, findings))
 }
 
-fn namespace_of(state: &State, event: &Event) -> Option<Namespace> {
-    let known = event.account.as_ref().and_then(|id| state.slot(id));
-    match (&event.fact, known) {
+fn namespace_of<'a>(slot: Option<&'a Slot>, event: &'a Event) -> Option<&'a Namespace> {
+    match (&event.fact, slot) {
         (Fact::AccountCreated { namespace, .. } | Fact::LegacyImported { namespace, .. }, _) => {
-            namespace.clone()
+            namespace.as_ref()
         }
-        (_, Some(slot)) => slot.current().namespace.clone(),
+        (_, Some(slot)) => slot.current().namespace.as_ref(),
         _ => None,
     }
 }
 
-fn annotate(state: &State, event: &Event, now: Time, findings: Findings) -> Annotations {
+fn annotate(slot: Option<&Slot>, event: &Event, now: Time, findings: Findings) -> Annotations {
     let mut annotations = Annotations { violations: findings.violations, ..Annotations::default() };
-    let Some(slot) = event.account.as_ref().and_then(|id| state.slot(id)) else { return annotations };
+    let Some(slot) = slot else { return annotations };
     annotations.late = event.occurred_at < slot.latest_occurred;
     if matches!(event.fact, Fact::AccountDeleted { .. }) {
         let account = slot.current();

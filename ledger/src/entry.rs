@@ -21,7 +21,7 @@
 
 use std::sync::LazyLock;
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 use uuid::Uuid;
 
 use crate::types::{Emitter, LedgerUid, Link, Position, Time};
@@ -76,24 +76,46 @@ pub enum BadEntry {
 /// # Errors
 /// [`BadEntry::Large`] where header and event exceed [`ENTRY_BYTES_MAX`].
 pub fn encode(header: &Header, event: &[u8]) -> Result<Vec<u8>, BadEntry> {
+    let mut entry = BytesMut::with_capacity(entry_bytes(header, event.len()));
+    encode_to(&mut entry, header, event, &[])?;
+    Ok(entry.into())
+}
+
+/// The bytes of an entry whose event has `event_bytes`.
+#[must_use]
+pub fn entry_bytes(header: &Header, event_bytes: usize) -> usize {
+    HEADER_FIXED_BYTES + header.emitter.as_str().len() + event_bytes
+}
+
+/// Appends an entry to a buffer; its event is `sent` with `annotations` behind it.
+///
+/// # Errors
+/// As [`encode`]; the buffer is as it was then.
+pub fn encode_to(
+    entry: &mut BytesMut,
+    header: &Header,
+    sent: &[u8],
+    annotations: &[u8],
+) -> Result<(), BadEntry> {
     let emitter = header.emitter.as_str().as_bytes();
-    let bytes = HEADER_FIXED_BYTES + emitter.len() + event.len();
+    let bytes = entry_bytes(header, sent.len() + annotations.len());
     if bytes > ENTRY_BYTES_MAX {
         return Err(BadEntry::Large);
     }
     let emitter_bytes = u8::try_from(emitter.len()).map_err(|_| BadEntry::Emitter)?;
-    let mut entry = Vec::with_capacity(bytes);
-    entry.push(ENTRY_VERSION);
+    entry.reserve(bytes);
+    entry.put_u8(ENTRY_VERSION);
     entry.extend_from_slice(&header.uid.0);
     entry.extend_from_slice(&header.position.0.to_le_bytes());
     entry.extend_from_slice(&header.epoch.to_le_bytes());
     entry.extend_from_slice(&header.previous.0);
     entry.extend_from_slice(&header.recorded_at.0.to_le_bytes());
     entry.extend_from_slice(header.event_id.as_bytes());
-    entry.push(emitter_bytes);
+    entry.put_u8(emitter_bytes);
     entry.extend_from_slice(emitter);
-    entry.extend_from_slice(event);
-    Ok(entry)
+    entry.extend_from_slice(sent);
+    entry.extend_from_slice(annotations);
+    Ok(())
 }
 
 /// Splits an entry into its header and the bytes of its event.
@@ -158,7 +180,7 @@ impl IdKey {
 }
 
 /// One entry with what the log keeps beside it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Record {
     /// The entry's bytes.
     pub entry: Bytes,
@@ -166,13 +188,38 @@ pub struct Record {
     pub link: Link,
     /// Its index in its batch, from 0, and how many entries the batch has; (0, 1) for an event alone.
     pub batch: (u16, u16),
+    /// Its id key, where it was made before: it follows from the entry.
+    known_key: Option<IdKey>,
 }
 
+/// What is known of a record beforehand makes no difference to what it is.
+impl PartialEq for Record {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.entry, self.link, self.batch) == (&other.entry, other.link, other.batch)
+    }
+}
+
+impl Eq for Record {}
+
 impl Record {
+    /// An entry with its link.
+    #[must_use]
+    pub fn new(entry: Bytes, link: Link, batch: (u16, u16)) -> Self {
+        Self { entry, link, batch, known_key: None }
+    }
+
+    /// The same, by one who knows the key of the entry's event id, and so saves others from making it again.
+    #[must_use]
+    pub(crate) fn with_key(self, key: IdKey) -> Self {
+        Self { known_key: Some(key), ..self }
+    }
+
     /// The key under which its event id is remembered; `None` where the entry cannot be read.
     #[must_use]
     pub fn id_key(&self) -> Option<IdKey> {
-        let (header, _) = decode(&self.entry).ok()?;
-        Some(IdKey::of(&header.emitter, &header.event_id))
+        self.known_key.or_else(|| {
+            let (header, _) = decode(&self.entry).ok()?;
+            Some(IdKey::of(&header.emitter, &header.event_id))
+        })
     }
 }

@@ -7,7 +7,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use smallvec::SmallVec;
 use uuid::Uuid;
 
 use crate::decide::{Decision, decide};
@@ -25,6 +26,9 @@ use crate::types::{Emitter, LedgerName, LedgerUid, Link, Position, Time};
 pub const FUTURE_SECONDS_MAX: i64 = 24 * 60 * 60;
 /// The most events of one request.
 pub const REQUEST_EVENTS_MAX: usize = 1_000;
+
+/// Entries are encoded into buffers of so many bytes, or larger ones where an entry needs it.
+const BUFFER_BYTES: usize = 64 * 1024;
 
 /// What a caller asks to be recorded.
 #[derive(Clone, Debug)]
@@ -191,7 +195,9 @@ pub struct Sequencer {
     /// Entries not yet handed out to be written.
     pending: Vec<Record>,
     /// Entries that are not yet known to be durable, by id.
-    staged: HashMap<IdKey, Vec<Record>>,
+    staged: HashMap<IdKey, SmallVec<[Record; 1]>>,
+    /// Where entries are encoded: many share one allocation, which lives as long as one of them does.
+    buffer: BytesMut,
     /// What the ledger will be if nothing was ever appended to it.
     genesis: (LedgerName, LedgerUid),
 }
@@ -247,7 +253,14 @@ impl Sequencer {
         if state.next() != tail.next {
             return Err((state.next(), tail.next));
         }
-        Ok(Self { state, tail, pending: Vec::new(), staged: HashMap::new(), genesis: (name, uid) })
+        Ok(Self {
+            state,
+            tail,
+            pending: Vec::new(),
+            staged: HashMap::new(),
+            buffer: BytesMut::new(),
+            genesis: (name, uid),
+        })
     }
 
     /// The state with everything staged.
@@ -386,7 +399,8 @@ impl Sequencer {
     ) -> Result<Accepted, Refusal> {
         let Proposal { event, expected_version } = proposal;
         let sent = encode_sent(&event);
-        if let Some(accepted) = self.find_earlier(&event, &sent, lookup)? {
+        let key = IdKey::of(&event.emitter, &event.event_id);
+        if let Some(accepted) = self.find_earlier(&event, key, &sent, lookup)? {
             return Ok(accepted);
         }
         if event.occurred_at > now.plus_seconds(FUTURE_SECONDS_MAX) {
@@ -398,7 +412,7 @@ impl Sequencer {
                 Err(Refusal { why: Refused::Rules(findings), event: Some(Box::new(event)) })
             }
             Decision::Record(annotations) => {
-                Ok(self.stage_encoded(event, &sent, annotations, now, savepoint)?)
+                Ok(self.stage_encoded(event, key, &sent, annotations, now, savepoint)?)
             }
         }
     }
@@ -414,12 +428,12 @@ impl Sequencer {
     fn find_earlier(
         &self,
         event: &Event,
+        key: IdKey,
         sent: &[u8],
         lookup: &Lookup<'_>,
     ) -> Result<Option<Accepted>, Refused> {
-        let key = IdKey::of(&event.emitter, &event.event_id);
         let durable = lookup(key).map_err(Refused::Unreadable)?;
-        let staged = self.staged.get(&key).map(Vec::as_slice).unwrap_or_default();
+        let staged = self.staged.get(&key).map(SmallVec::as_slice).unwrap_or_default();
         for record in durable.iter().chain(staged) {
             let (header, bytes) =
                 entry::decode(&record.entry).map_err(|e| Refused::Unreadable(e.to_string()))?;
@@ -468,12 +482,14 @@ impl Sequencer {
         savepoint: &mut Option<Savepoint>,
     ) -> Result<Accepted, Refused> {
         let sent = encode_sent(&event);
-        self.stage_encoded(event, &sent, annotations, now, savepoint)
+        let key = IdKey::of(&event.emitter, &event.event_id);
+        self.stage_encoded(event, key, &sent, annotations, now, savepoint)
     }
 
     fn stage_encoded(
         &mut self,
         event: Event,
+        key: IdKey,
         sent: &[u8],
         annotations: Annotations,
         now: Time,
@@ -488,11 +504,10 @@ impl Sequencer {
             event_id: event.event_id,
             emitter: event.emitter.clone(),
         };
-        let bytes = [sent, &encode_annotations(&annotations)].concat();
-        let entry = Bytes::from(entry::encode(&header, &bytes).map_err(|_| Refused::Large)?);
-        let record = Record { link: entry::link(&entry), entry, batch: (0, 1) };
+        let entry = self.encode(&header, sent, &annotations)?;
+        let link = entry::link(&entry);
+        let record = Record::new(entry, link, (0, 1)).with_key(key);
         let receipt = Receipt::of(&header, record.link);
-        let key = IdKey::of(&event.emitter, &event.event_id);
         let recorded =
             Recorded { event, annotations, position: header.position, recorded_at: header.recorded_at };
         if let Some(savepoint) = savepoint {
@@ -509,6 +524,16 @@ impl Sequencer {
         self.staged.entry(key).or_default().push(record.clone());
         self.pending.push(record);
         Ok(Accepted { receipt, already_present: false, annotations: recorded.annotations })
+    }
+
+    fn encode(&mut self, header: &Header, sent: &[u8], annotations: &Annotations) -> Result<Bytes, Refused> {
+        let annotations = encode_annotations(annotations);
+        let bytes = entry::entry_bytes(header, sent.len() + annotations.len());
+        if self.buffer.capacity() < bytes {
+            self.buffer = BytesMut::with_capacity(BUFFER_BYTES.max(bytes));
+        }
+        entry::encode_to(&mut self.buffer, header, sent, &annotations).map_err(|_| Refused::Large)?;
+        Ok(self.buffer.split().freeze())
     }
 
     fn roll_back(&mut self, savepoint: Savepoint) {
@@ -548,14 +573,16 @@ impl Sequencer {
             taken += batch.len();
             bytes += more;
         }
+        if taken == self.pending.len() {
+            return std::mem::take(&mut self.pending);
+        }
         self.pending.drain(..taken).collect()
     }
 
     /// A group became durable: its ids are now for the log to remember.
     pub fn durable(&mut self, group: &[Record]) {
         for record in group {
-            let Ok((header, _)) = entry::decode(&record.entry) else { continue };
-            let key = IdKey::of(&header.emitter, &header.event_id);
+            let Some(key) = record.id_key() else { continue };
             if let Some(records) = self.staged.get_mut(&key) {
                 records.retain(|staged| staged.link != record.link);
                 if records.is_empty() {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
 /// The gapless index of an entry in its ledger, from 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -171,7 +172,7 @@ pub const EMITTER_BYTES_MAX: usize = 128;
 
 /// Who sends events: a name that the caller's identity may use. 1 to 128 printable ASCII characters without spaces.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Emitter(String);
+pub struct Emitter(SmolStr);
 
 impl Emitter {
     /// The ledger itself, which writes its own genesis, refusals and restores.
@@ -180,7 +181,7 @@ impl Emitter {
     /// The emitter under which the ledger writes its own entries.
     #[must_use]
     pub fn ledger() -> Self {
-        Self(Self::LEDGER.to_owned())
+        Self(SmolStr::new_static(Self::LEDGER))
     }
 
     /// The name as text.
@@ -200,7 +201,7 @@ impl FromStr for Emitter {
     type Err = BadName;
     fn from_str(text: &str) -> Result<Self, BadName> {
         if !text.is_empty() && text.len() <= EMITTER_BYTES_MAX && text.bytes().all(|b| b.is_ascii_graphic()) {
-            Ok(Self(text.to_owned()))
+            Ok(Self(text.into()))
         } else {
             Err(BadName { rule: "an emitter is 1 to 128 printable ASCII characters without spaces" })
         }

@@ -13,7 +13,7 @@ use crate::types::Time;
 /// same bytes.
 #[must_use]
 pub fn encode_sent(event: &Event) -> Vec<u8> {
-    pb::Event { event_id: String::new(), emitter: String::new(), ..to_message(event) }.encode_to_vec()
+    sent_message(event).encode_to_vec()
 }
 
 /// The bytes that follow those of [`encode_sent`] in an entry; none where the ledger has nothing to add.
@@ -31,6 +31,15 @@ pub fn to_message(event: &Event) -> pb::Event {
     pb::Event {
         event_id: event.event_id.to_string(),
         emitter: event.emitter.to_string(),
+        ..sent_message(event)
+    }
+}
+
+/// As [`to_message`], without id and emitter.
+fn sent_message(event: &Event) -> pb::Event {
+    pb::Event {
+        event_id: String::new(),
+        emitter: String::new(),
         emitter_sequence: event.emitter_sequence,
         occurred_at: Some(timestamp(event.occurred_at)),
         actor: Some(actor_message(&event.actor)),

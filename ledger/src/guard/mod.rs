@@ -32,13 +32,18 @@ impl Findings {
 /// later than it is.
 #[must_use]
 pub fn judge(state: &State, event: &Event, now: Time) -> Findings {
+    judge_slot(state, event.account.as_ref().and_then(|id| state.slot(id)), event, now)
+}
+
+/// As [`judge`], by one who has looked up the event's account already: it is the most expensive step of all.
+pub(crate) fn judge_slot(state: &State, slot: Option<&Slot>, event: &Event, now: Time) -> Findings {
     let mut findings = Findings::default();
     let Some(id) = &event.account else { return findings };
-    match state.slot(id) {
+    match slot {
         None => judge_unseen(event, &mut findings),
         Some(slot) => judge_known(slot, event, now, &mut findings),
     }
-    judge_handle(state, id, event, &mut findings);
+    judge_handle(state, slot, id, event, &mut findings);
     findings
 }
 
@@ -148,8 +153,8 @@ fn judge_rights(account: &Account, fact: &Fact, findings: &mut Findings) {
 }
 
 /// A handle is taken by at most one account of a namespace that is there.
-fn judge_handle(state: &State, id: &AccountId, event: &Event, findings: &mut Findings) {
-    let Some((namespace, handle)) = wanted_handle(state.slot(id), &event.fact) else { return };
+fn judge_handle(state: &State, slot: Option<&Slot>, id: &AccountId, event: &Event, findings: &mut Findings) {
+    let Some((namespace, handle)) = wanted_handle(slot, &event.fact) else { return };
     let others: Vec<&AccountId> =
         state.holders(namespace.as_ref(), &handle).filter(|holder| *holder != id).collect();
     if !others.is_empty() {

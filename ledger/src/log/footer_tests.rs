@@ -15,7 +15,8 @@ fn index(entries: u64) -> Index {
             event_id: uuid::Uuid::from_u128(u128::from(n)),
             emitter: "e".parse().unwrap(),
         };
-        index.push(&header, Link([6; 32]), index.end.offset, 120);
+        let key = IdKey::of(&header.emitter, &header.event_id);
+        index.push(&header, key, Link([6; 32]), index.end.offset, 120);
     }
     index
 }

@@ -53,13 +53,12 @@ impl Index {
     }
 
     /// Adds an entry whose frame stands at `offset`. Entries that a gap swallowed are counted, but have no id here.
-    pub(crate) fn push(&mut self, header: &Header, link: Link, offset: u64, frame_bytes: usize) {
+    pub(crate) fn push(&mut self, header: &Header, key: IdKey, link: Link, offset: u64, frame_bytes: usize) {
         let number = header.position.0 - self.first.0;
         if number.is_multiple_of(STRIDE) || offset != self.end.offset {
             self.strides.push((header.position, offset));
         }
-        self.ids
-            .push((IdKey::of(&header.emitter, &header.event_id), u32::try_from(number).unwrap_or(u32::MAX)));
+        self.ids.push((key, u32::try_from(number).unwrap_or(u32::MAX)));
         self.end = End {
             next: header.position.next(),
             offset: offset + frame_bytes as u64,

@@ -13,6 +13,8 @@ use super::segments::SegmentLog;
 
 /// Zeros are written in pieces of so many bytes.
 const PIECE_BYTES: usize = 256 * 1024;
+/// So many of them are synced at a time: an entry's sync that comes in between waits for no more than that.
+const SYNC_BYTES: u64 = 2 * 1024 * 1024;
 /// Each segment is so many times larger than the one before.
 const GROWTH: u64 = 4;
 
@@ -95,8 +97,13 @@ impl SegmentLog {
             _ => {}
         }
         let file = self.disk.open(&self.next_path(), Open::New)?;
-        write_zeros(file.as_ref(), 0, capacity)?;
-        file.sync()?;
+        let mut at = 0;
+        while at < capacity {
+            let end = capacity.min(at + SYNC_BYTES);
+            write_zeros(file.as_ref(), at, end)?;
+            file.sync()?;
+            at = end;
+        }
         Ok(Prepared { file, capacity })
     }
 

@@ -111,8 +111,7 @@ impl Walk {
             return Err(self.damaged(position, "the entry is not what was written"));
         };
         let sound = continues(entry, uid, position, previous);
-        let record =
-            Record { entry: Bytes::copy_from_slice(entry), link: entry::link(entry), batch: header.batch };
+        let record = Record::new(Bytes::copy_from_slice(entry), entry::link(entry), header.batch);
         if let Err(reason) = sound {
             return Err(self.damaged(position, reason));
         }

@@ -1,6 +1,6 @@
 //! Going through the frames of one segment, from its first.
 
-use crate::entry::{self, Header};
+use crate::entry::{self, Header, IdKey};
 use crate::types::{LedgerUid, Position};
 
 use super::frame::{self, Found, FrameHeader};
@@ -61,7 +61,8 @@ impl Survey {
     fn add(&mut self, frame: &FrameHeader, header: &Header, entry: &[u8], offset: u64) {
         let (index, count) = frame.batch;
         let began = self.open_batch.unwrap_or_else(|| self.index.mark());
-        self.index.push(header, entry::link(entry), offset, frame.frame_bytes());
+        let key = IdKey::of(&header.emitter, &header.event_id);
+        self.index.push(header, key, entry::link(entry), offset, frame.frame_bytes());
         self.open_batch = (index + 1 < count).then_some(began);
         self.last_batch = frame.batch;
     }

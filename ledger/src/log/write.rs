@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 
 use crate::disk::{DiskFile, Open};
-use crate::entry::{Header, Record};
+use crate::entry::{Header, IdKey, Record};
 use crate::types::{LedgerUid, Position};
 
 use super::frame::{self, FrameHeader};
@@ -154,7 +154,8 @@ impl SegmentLog {
         if let Some(open) = &mut view.open {
             for (header, record) in headers.iter().zip(group) {
                 let bytes = frame::FRAME_EXTRA_BYTES + record.entry.len();
-                open.index.push(header, record.link, open.index.end.offset, bytes);
+                let key = record.id_key().unwrap_or_else(|| IdKey::of(&header.emitter, &header.event_id));
+                open.index.push(header, key, record.link, open.index.end.offset, bytes);
             }
         }
         view.tail = tail;

@@ -64,6 +64,9 @@ impl Registers {
     /// How broken rules are treated in a namespace.
     #[must_use]
     pub fn mode(&self, namespace: Option<&Namespace>) -> PolicyMode {
+        if self.policies.is_empty() {
+            return PolicyMode::default();
+        }
         let own = namespace.and_then(|n| self.policies.get(&Some(n.clone())));
         own.or_else(|| self.policies.get(&None)).copied().unwrap_or_default()
     }

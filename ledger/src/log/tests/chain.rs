@@ -55,7 +55,7 @@ impl Chain {
         let entry = entry::encode(&header, &event).unwrap();
         let link = entry::link(&entry);
         self.tail = Tail::after(&header, link);
-        Record { entry: Bytes::from(entry), link, batch }
+        Record::new(Bytes::from(entry), link, batch)
     }
 }
 

@@ -53,7 +53,10 @@ pub(super) fn groups() -> Vec<Vec<Record>> {
     rechain(&mut planned, 0);
     let mut records = planned.iter().map(|one| {
         let entry = one.entry();
-        Record { link: link(&entry), entry: Bytes::from(entry), batch: one.batch }
+        {
+            let link = link(&entry);
+            Record::new(Bytes::from(entry), link, one.batch)
+        }
     });
     let mut take =
         |group: &[&[usize]]| records.by_ref().take(group.iter().map(|batch| batch.len()).sum()).collect();
