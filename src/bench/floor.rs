@@ -14,8 +14,8 @@ use ledger::types::{Emitter, LedgerUid, Link, Position, Time};
 use prost::Message;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status, Streaming};
 use uuid::Uuid;
 
@@ -58,9 +58,8 @@ pub async fn serve(
     let address = listener.local_addr().map_err(failed)?;
     writeln!(out, "{{\"ready\":true,\"grpc\":\"{address}\"}}").and_then(|()| out.flush()).map_err(failed)?;
     Server::builder()
-        .tcp_nodelay(true)
         .add_service(AppendServiceServer::new(Floor { writer }))
-        .serve_with_incoming(TcpListenerStream::new(listener))
+        .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)))
         .await
         .map_err(|e| BenchError::because("the floor server stopped", e))
 }
