@@ -1,7 +1,7 @@
 //! What an operator watches: counters and gauges in Prometheus' text form.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicI64, AtomicU64};
 
 use ledger::entry::Record;
 use ledger::log::{FRAME_BYTES, Tail};
@@ -25,7 +25,7 @@ struct ByRule {
 }
 
 type Count = Family<ByLedger, Counter>;
-type Level = Family<ByLedger, Gauge<i64, std::sync::atomic::AtomicI64>>;
+type Level = Family<ByLedger, Gauge<i64, AtomicI64>>;
 
 /// All metrics of a server.
 #[derive(Clone)]
@@ -82,7 +82,20 @@ impl Metrics {
     /// The metrics of one ledger.
     #[must_use]
     pub fn of(&self, ledger: &LedgerName) -> LedgerMetrics {
-        LedgerMetrics { all: self.clone(), ledger: ledger.to_string() }
+        let label = ByLedger { ledger: ledger.to_string() };
+        LedgerMetrics {
+            refused: self.refused.clone(),
+            accepted: self.accepted.get_or_create(&label).clone(),
+            repeated: self.repeated.get_or_create(&label).clone(),
+            entries: self.entries.get_or_create(&label).clone(),
+            bytes: self.bytes.get_or_create(&label).clone(),
+            syncs: self.syncs.get_or_create(&label).clone(),
+            position: self.position.get_or_create(&label).clone(),
+            projected: self.projected.get_or_create(&label).clone(),
+            stopped: self.stopped.get_or_create(&label).clone(),
+            rebuilds: self.rebuilds.get_or_create(&label).clone(),
+            ledger: label.ledger,
+        }
     }
 
     /// All metrics in Prometheus' text form.
@@ -95,61 +108,61 @@ impl Metrics {
     }
 }
 
-/// The metrics of one ledger.
+/// The metrics of one ledger. Each is looked up by its label once, not at every event.
 #[derive(Clone)]
 pub struct LedgerMetrics {
-    all: Metrics,
     ledger: String,
+    accepted: Counter,
+    repeated: Counter,
+    refused: Family<ByRule, Counter<u64, AtomicU64>>,
+    entries: Counter,
+    bytes: Counter,
+    syncs: Counter,
+    position: Gauge<i64, AtomicI64>,
+    projected: Gauge<i64, AtomicI64>,
+    stopped: Gauge<i64, AtomicI64>,
+    rebuilds: Counter,
 }
 
 impl LedgerMetrics {
-    fn label(&self) -> ByLedger {
-        ByLedger { ledger: self.ledger.clone() }
-    }
-
     /// Answers were found.
     pub fn answered(&self, results: &[Result<Accepted, Refused>]) {
-        let label = self.label();
-        for result in results {
-            match result {
-                Ok(accepted) if accepted.already_present => self.all.repeated.get_or_create(&label).inc(),
-                Ok(_) => self.all.accepted.get_or_create(&label).inc(),
-                Err(refused) => {
-                    let reason = refused.reason().to_owned();
-                    let label = ByRule { ledger: self.ledger.clone(), reason };
-                    self.all.refused.get_or_create(&label).inc()
-                }
-            };
+        let accepted = results.iter().filter(|r| r.as_ref().is_ok_and(|a| !a.already_present)).count();
+        let repeated = results.iter().filter(|r| r.as_ref().is_ok_and(|a| a.already_present)).count();
+        self.accepted.inc_by(accepted as u64);
+        self.repeated.inc_by(repeated as u64);
+        for refused in results.iter().filter_map(|result| result.as_ref().err()) {
+            let label = ByRule { ledger: self.ledger.clone(), reason: refused.reason().to_owned() };
+            self.refused.get_or_create(&label).inc();
         }
     }
 
     /// A group became durable.
     pub fn written(&self, group: &[Record], tail: &Tail) {
-        let label = self.label();
         let bytes: usize = group.iter().map(|record| record.entry.len() + FRAME_BYTES).sum();
-        self.all.entries.get_or_create(&label).inc_by(group.len() as u64);
-        self.all.bytes.get_or_create(&label).inc_by(bytes as u64);
-        self.all.syncs.get_or_create(&label).inc();
+        self.entries.inc_by(group.len() as u64);
+        self.bytes.inc_by(bytes as u64);
+        self.syncs.inc();
         self.position(tail.next.0);
     }
 
     /// The log ends here.
     pub fn position(&self, next: u64) {
-        self.all.position.get_or_create(&self.label()).set(i64::try_from(next).unwrap_or(i64::MAX));
+        self.position.set(i64::try_from(next).unwrap_or(i64::MAX));
     }
 
     /// Queries answer up to here.
     pub fn projected(&self, next: u64) {
-        self.all.projected.get_or_create(&self.label()).set(i64::try_from(next).unwrap_or(i64::MAX));
+        self.projected.set(i64::try_from(next).unwrap_or(i64::MAX));
     }
 
     /// The ledger takes no more appends.
     pub fn stopped(&self) {
-        self.all.stopped.get_or_create(&self.label()).set(1);
+        self.stopped.set(1);
     }
 
     /// A projection was thrown away.
     pub fn rebuilt(&self) {
-        self.all.rebuilds.get_or_create(&self.label()).inc();
+        self.rebuilds.inc();
     }
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use ledger::disk::Disk;
 use ledger::entry::{self, IdKey, Record};
 use ledger::ids::{Done, IdIndex, IdsError};
-use ledger::log::{AppendError, LogStore, ReadError, Tail};
+use ledger::log::{AppendError, GROUP_ENTRIES_MAX, LogStore, ReadError, Tail};
 use ledger::sequencer::{Accepted, Refused, Request, Sequencer};
 use ledger::snapshot;
 use ledger::state::State;
@@ -28,6 +28,8 @@ use crate::metrics::LedgerMetrics;
 const JOBS_MAX: usize = 4_096;
 /// The writer takes no more requests while so many entries wait to be written.
 const PENDING_ENTRIES_MAX: usize = 16_384;
+/// How many requests are taken before the writer looks up from them.
+const JOBS_AT_ONCE_MAX: usize = 256;
 /// A snapshot is taken after so many entries.
 const SNAPSHOT_EVERY: u64 = 100_000;
 
@@ -270,21 +272,46 @@ impl Drive {
         let mut open = true;
         while open || self.writing.is_some() {
             match self.next(open).await {
-                Next::Job(Some(job)) => self.take(job),
+                Next::Job(Some(job)) => self.take_all(job),
                 Next::Job(None) => open = false,
-                Next::Written(written) => self.landed(written).await,
-                Next::Upkept(done) => self.install(done),
+                Next::Written(written) => {
+                    self.landed(written).await;
+                    self.upkeep();
+                }
+                Next::Upkept(done) => {
+                    self.install(done);
+                    self.upkeep();
+                }
                 Next::Snapshot => self.snapshot = None,
             }
             self.write_next();
-            self.upkeep();
         }
         self.last_snapshot().await;
     }
 
+    /// A writer that has stopped writes nothing more, but still tells everybody so.
+    fn has_room(&self) -> bool {
+        self.sequencer.pending() < PENDING_ENTRIES_MAX || self.stopped.borrow().is_some()
+    }
+
+    /// Takes what waits as well, up to a group's worth, unless a write has landed meanwhile: its callers come first.
+    fn take_all(&mut self, job: Job) {
+        self.take(job);
+        for _ in 1..JOBS_AT_ONCE_MAX {
+            let landed = self.writing.as_ref().is_some_and(JoinHandle::is_finished);
+            if landed || !self.has_room() {
+                return;
+            }
+            let Ok(job) = self.jobs.try_recv() else { return };
+            self.take(job);
+            if self.writing.is_none() && self.sequencer.pending() >= GROUP_ENTRIES_MAX {
+                return;
+            }
+        }
+    }
+
     async fn next(&mut self, open: bool) -> Next {
-        // A writer that has stopped writes nothing more, but still tells everybody so.
-        let room = self.sequencer.pending() < PENDING_ENTRIES_MAX || self.stopped.borrow().is_some();
+        let room = self.has_room();
         tokio::select! {
             biased;
             written = joined(&mut self.writing) => {
