@@ -3,11 +3,12 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
+use futures::{Stream, StreamExt};
 use ledger::sequencer::{Accepted, Proposal, REQUEST_EVENTS_MAX, Refused, Request as Asked};
 use ledger::types::LedgerName;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tokio_stream::{Stream, StreamExt};
+
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::auth::Identity;
@@ -16,8 +17,10 @@ use crate::wire::pb;
 use crate::wire::pb::append_service_server::AppendService;
 use crate::wire::{convert, status};
 
-/// How many events of one stream are decided before the first of them is acknowledged.
-const STREAM_IN_FLIGHT_MAX: usize = 1_024;
+/// How many events of a stream are handed to the writer at once, where so many have arrived.
+const STREAM_CHUNK_MAX: usize = 128;
+/// How many of these are decided before the first of them is acknowledged.
+const STREAM_CHUNKS_IN_FLIGHT_MAX: usize = 8;
 
 /// Records events.
 #[derive(Clone)]
@@ -117,36 +120,68 @@ impl AppendService for Append {
         request: Request<Streaming<pb::AppendStreamRequest>>,
     ) -> Result<Response<Self::AppendStreamStream>, Status> {
         let identity = Identity::of(&request)?;
-        let mut incoming = request.into_inner();
-        let (answers, outgoing) = mpsc::channel(STREAM_IN_FLIGHT_MAX);
+        let mut incoming = request.into_inner().ready_chunks(STREAM_CHUNK_MAX);
+        let (answers, outgoing) = mpsc::channel(STREAM_CHUNKS_IN_FLIGHT_MAX);
         let append = self.clone();
         tokio::spawn(async move {
             let mut stopping = append.ledgers.stopping();
             loop {
                 // A silent stream must not keep a server that is going down.
-                let message = tokio::select! {
-                    message = incoming.next() => message,
-                    _ = stopping.wait_for(|stopping| *stopping) => Some(Err(shutting_down())),
+                let messages = tokio::select! {
+                    messages = incoming.next() => messages,
+                    _ = stopping.wait_for(|stopping| *stopping) => Some(vec![Err(shutting_down())]),
                 };
-                let Some(message) = message else { return };
-                let answer = match message {
-                    Ok(message) => {
-                        let (append, identity) = (append.clone(), identity.clone());
-                        // Begun in order, so the writer gets them in order; the answers are awaited in order below.
-                        Ok(append.begin(&identity, message).await)
+                let Some(messages) = messages else { return };
+                let (messages, broken) = up_to_first_error(messages);
+                for run in runs_by_ledger(messages) {
+                    // Begun in order, so the writer gets them in order; the answers are awaited in order below.
+                    let begun = append.begin(&identity, run).await;
+                    if answers.send(Ok(begun)).await.is_err() {
+                        return;
                     }
-                    Err(broken) => Err(broken),
-                };
-                let last = answer.is_err();
-                if answers.send(answer).await.is_err() || last {
+                }
+                if let Some(broken) = broken {
+                    let _ = answers.send(Err(broken)).await;
                     return;
                 }
             }
         });
-        let acknowledged =
-            ReceiverStream::new(outgoing).then(|begun| async move { Ok(acknowledgement(begun?.await)) });
+        let acknowledged = ReceiverStream::new(outgoing)
+            .then(|begun| async move {
+                match begun {
+                    Ok(begun) => begun.await.into_iter().map(Ok).collect(),
+                    Err(broken) => vec![Err(broken)],
+                }
+            })
+            .flat_map(futures::stream::iter);
         Ok(Response::new(Box::pin(acknowledged)))
     }
+}
+
+/// The messages before the first error, and the error.
+fn up_to_first_error(
+    messages: Vec<Result<pb::AppendStreamRequest, Status>>,
+) -> (Vec<pb::AppendStreamRequest>, Option<Status>) {
+    let mut whole = Vec::with_capacity(messages.len());
+    for message in messages {
+        match message {
+            Ok(message) => whole.push(message),
+            Err(broken) => return (whole, Some(broken)),
+        }
+    }
+    (whole, None)
+}
+
+/// Messages that follow one another for the same ledger.
+fn runs_by_ledger(messages: Vec<pb::AppendStreamRequest>) -> Vec<Vec<pb::AppendStreamRequest>> {
+    let mut runs: Vec<Vec<pb::AppendStreamRequest>> = Vec::new();
+    for message in messages {
+        match runs.last_mut() {
+            Some(run) if run.first().is_some_and(|first| first.ledger == message.ledger) => run.push(message),
+            _ => runs.push(vec![message]),
+        }
+    }
+    runs
 }
 
 fn shutting_down() -> Status {
@@ -154,42 +189,48 @@ fn shutting_down() -> Status {
     status::status(Code::Unavailable, "shutting_down", message)
 }
 
-/// An event of a stream that is on its way, or why it is not.
-type Begun = Pin<Box<dyn Future<Output = Result<Result<Accepted, Refused>, Status>> + Send>>;
+/// Events of a stream that are on their way: an answer for each.
+type Begun = Pin<Box<dyn Future<Output = Vec<pb::AppendStreamResponse>> + Send>>;
 
 impl Append {
-    /// Hands one message of a stream to the writer; what comes back resolves when it is durable.
-    async fn begin(&self, identity: &Identity, message: pb::AppendStreamRequest) -> Begun {
+    /// Hands messages of a stream, all for one ledger, to the writer; what comes back resolves when they are durable.
+    /// Each is recorded or refused for itself: that they are handed over together only saves the writer work.
+    async fn begin(&self, identity: &Identity, messages: Vec<pb::AppendStreamRequest>) -> Begun {
+        let count = messages.len();
         let prepared = async {
-            let name = convert::ledger_name(&message.ledger)?;
-            let proposal = allowed(identity, convert::proposal(message.proposal)?, false)?;
-            Ok::<_, Status>((self.ledger(&name).await?, proposal))
+            let name = messages.first().map(|message| message.ledger.as_str()).unwrap_or_default();
+            self.ledger(&convert::ledger_name(name)?).await
         };
-        match prepared.await {
-            Err(wrong) => Box::pin(std::future::ready(Err(wrong))),
-            Ok((ledger, proposal)) => {
-                let request =
-                    Asked { proposals: vec![proposal], atomic: false, validate_only: false, strict: false };
-                let answer = ledger.writer.begin(request).await;
-                Box::pin(async move {
-                    let answers = answer.finish().await?;
-                    let first = answers.into_iter().next();
-                    first.ok_or_else(|| {
-                        status::status(Code::Internal, "no_answer", "the writer gave no answer")
-                    })
-                })
+        let ledger = match prepared.await {
+            Ok(ledger) => ledger,
+            Err(wrong) => return Box::pin(std::future::ready(refused_all(count, &wrong))),
+        };
+        let parsed = messages
+            .into_iter()
+            .map(|message| convert::proposal(message.proposal).and_then(|p| allowed(identity, p, false)));
+        let mut proposals = Vec::with_capacity(count);
+        let wrong: Vec<Option<Status>> = parsed.map(|p| p.map(|p| proposals.push(p)).err()).collect();
+        let request = Asked { proposals, atomic: false, validate_only: false, strict: false };
+        let begun = ledger.writer.begin(request).await;
+        Box::pin(async move {
+            let answered = begun.finish().await.map_err(Status::from);
+            let results = answered.and_then(|answers| in_order(wrong, answers, false));
+            match results {
+                Ok(results) => results.into_iter().map(acknowledgement).collect(),
+                Err(wrong) => refused_all(count, &wrong),
             }
-        }
+        })
     }
 }
 
-fn acknowledgement(outcome: Result<Result<Accepted, Refused>, Status>) -> pb::AppendStreamResponse {
-    let result = match outcome {
-        Ok(Ok(accepted)) => pb::append_result::Result::Accepted(convert::accepted(&accepted, false)),
-        Ok(Err(refused)) => pb::append_result::Result::Refused(status::refusal(&refused)),
-        Err(wrong) => pb::append_result::Result::Refused(status::refusal_of(&wrong)),
-    };
-    pb::AppendStreamResponse { result: Some(pb::AppendResult { result: Some(result) }) }
+fn acknowledgement(result: pb::AppendResult) -> pb::AppendStreamResponse {
+    pb::AppendStreamResponse { result: Some(result) }
+}
+
+/// The same refusal for each of several events.
+fn refused_all(count: usize, wrong: &Status) -> Vec<pb::AppendStreamResponse> {
+    let refused = || pb::append_result::Result::Refused(status::refusal_of(wrong));
+    (0..count).map(|_| acknowledgement(pb::AppendResult { result: Some(refused()) })).collect()
 }
 
 /// Records the events of a batch that are well-formed, and answers for each in order.
@@ -206,6 +247,15 @@ async fn record_batch(
     } else {
         ledger.writer.append(Asked { proposals, atomic, validate_only, strict: false }).await?
     };
+    in_order(wrong, answers, validate_only)
+}
+
+/// One answer for each event: that of the writer where the event was well-formed.
+fn in_order(
+    wrong: Vec<Option<Status>>,
+    answers: Vec<Result<Accepted, Refused>>,
+    validate_only: bool,
+) -> Result<Vec<pb::AppendResult>, Status> {
     let mut answers = answers.into_iter();
     let results = wrong.into_iter().map(|wrong| {
         let result = match wrong.map_or_else(|| answers.next().map(Ok), |wrong| Some(Err(wrong)))? {
