@@ -71,11 +71,11 @@ impl Moment {
         let (first, last) = (hour(from), hour(to));
         let mut found = Vec::new();
         // Keys beyond `after`: begin just below the first hour.
-        let below = u64::from_be_bytes(first.clone().try_into().unwrap_or_default()).saturating_sub(1);
+        let below = u64::from_be_bytes(first).saturating_sub(1);
         let mut after = below.to_be_bytes().to_vec();
         for _ in 0..HOURS_MAX {
             let keys = self.view().keys(Tag::Hour as u8, Some(&after), &[], 1)?;
-            let Some(key) = keys.into_iter().next().filter(|key| *key <= last) else {
+            let Some(key) = keys.into_iter().next().filter(|key| key.as_slice() <= last.as_slice()) else {
                 found.sort_unstable();
                 if !descending {
                     found.reverse();
