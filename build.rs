@@ -5,6 +5,8 @@ use std::error::Error;
 use std::path::PathBuf;
 
 use prost::Message;
+use prost_types::{FileDescriptorSet, MethodDescriptorProto};
+use tonic_build::manual::{Method, Service};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let names = ["events", "append", "query", "restore", "admin"];
@@ -21,9 +23,50 @@ fn main() -> Result<(), Box<dyn Error>> {
             builder = builder.extern_path(format!(".tokenledger.v1.{name}"), format!("::ledger::pb::{name}"));
         }
     }
+    tonic_build::manual::Builder::new().build_client(false).compile(&[answers(&files)?]);
     let mut config = prost_build::Config::new();
     config.enable_type_names();
     builder.compile_fds_with_config(files, config)?;
     println!("cargo::rerun-if-changed=proto");
     Ok(())
+}
+
+/// Calls whose answers hold so many events that they are sent as bytes, without being made into messages first.
+const ENCODED: [&str; 2] = ["ListEvents", "TailEvents"];
+
+/// The server of `QueryService`, with answers that are encoded already where that counts.
+fn answers(files: &FileDescriptorSet) -> Result<Service, Box<dyn Error>> {
+    let services = files.file.iter().flat_map(|file| &file.service);
+    let query =
+        services.into_iter().find(|service| service.name() == "QueryService").ok_or("no QueryService")?;
+    let service = Service::builder().name("QueryService").package("tokenledger.v1");
+    let methods = query.method.iter().map(answered);
+    Ok(methods.fold(service, tonic_build::manual::ServiceBuilder::method).build())
+}
+
+fn answered(method: &MethodDescriptorProto) -> Method {
+    let type_of = |name: &str| format!("crate::wire::pb::{}", name.rsplit('.').next().unwrap_or(name));
+    let encoded = ENCODED.contains(&method.name());
+    let (output, codec) = match encoded {
+        true => ("crate::wire::Encoded".to_owned(), "crate::wire::EncodedCodec"),
+        false => (type_of(method.output_type()), "crate::wire::StrictCodec"),
+    };
+    let built = Method::builder()
+        .name(snake_case(method.name()))
+        .route_name(method.name())
+        .input_type(type_of(method.input_type()))
+        .output_type(output)
+        .codec_path(codec);
+    if method.server_streaming() { built.server_streaming().build() } else { built.build() }
+}
+
+fn snake_case(name: &str) -> String {
+    let mut snake = String::new();
+    for letter in name.chars() {
+        if letter.is_uppercase() && !snake.is_empty() {
+            snake.push('_');
+        }
+        snake.extend(letter.to_lowercase());
+    }
+    snake
 }

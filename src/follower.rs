@@ -15,8 +15,11 @@ use crate::metrics::LedgerMetrics;
 use crate::projection;
 use crate::store::{Index, Mark, ProjectionStore, Reader, Scope, SledOptions, SledStore, StoreError};
 
-/// How many entries are indexed between two writes to the store.
-const FLUSH_ENTRIES: u64 = 8_192;
+/// How many entries are indexed between two writes to the store, which is all that a follower holds in memory: what it
+/// lags behind stays in the log. Some 5 MB where every event has tokens of its own.
+const FLUSH_ENTRIES: u64 = 16_384;
+/// How many entries are indexed between two looks at what else there is to do.
+const READ_ENTRIES: u64 = 4_096;
 /// How long entries wait in memory to be written to the store when nothing more comes.
 const FLUSH_IDLE: Duration = Duration::from_millis(500);
 /// How long to wait before a store that refuses is asked again.
@@ -426,10 +429,10 @@ fn belongs(mark: &Mark, log: &dyn LogStore) -> bool {
         && log.read(last, 1).is_ok_and(|records| records.first().is_some_and(|r| r.link.0 == mark.link))
 }
 
-/// Indexes up to one flush's worth of entries.
+/// Indexes a few thousand entries at most.
 fn index_some(live: &mut Live, log: &dyn LogStore, to: Position) -> Result<(), Stuck> {
     let from = Position(live.index.cursor());
-    let end = Position(to.0.min(from.0 + FLUSH_ENTRIES));
+    let end = Position(to.0.min(from.0 + READ_ENTRIES));
     let mut failed = None;
     let read = replay::replay(log, from, end, |record, recorded| {
         let added = live.index.add(recorded.position.0, &projection::keys(&recorded));

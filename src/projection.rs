@@ -27,62 +27,74 @@ pub enum Tag {
     Hour = 9,
 }
 
-/// A key of the index.
-pub type Key = (u8, Vec<u8>);
+/// The bytes of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum KeyBytes<'a> {
+    /// A text of the event.
+    Text(&'a str),
+    /// An hour.
+    Hour([u8; 8]),
+}
+
+impl AsRef<[u8]> for KeyBytes<'_> {
+    fn as_ref(&self) -> &[u8] {
+        match self {
+            Self::Text(text) => text.as_bytes(),
+            Self::Hour(hour) => hour,
+        }
+    }
+}
+
+/// A key of the index: its tag and its bytes.
+pub type Key<'a> = (u8, KeyBytes<'a>);
 
 /// The longest key that stands in the index as it is.
 const KEY_BYTES_MAX: usize = 512;
 const HOUR_NANOS: i64 = 3_600_000_000_000;
 
-/// The key of a text.
-#[must_use]
-pub fn key(tag: Tag, text: &str) -> Key {
+fn key(tag: Tag, text: &str) -> Key<'_> {
     debug_assert!(text.len() <= KEY_BYTES_MAX, "texts of events that are indexed are at most 512 bytes");
-    (tag as u8, text.as_bytes().to_vec())
+    (tag as u8, KeyBytes::Text(text))
 }
 
 /// The key of the hour in which a moment lies; keys sort as moments do.
 #[must_use]
-pub fn hour(time: Time) -> Vec<u8> {
+pub fn hour(time: Time) -> [u8; 8] {
     let hour = time.0.div_euclid(HOUR_NANOS);
     // The sign bit is flipped so that hours before 1970 sort first.
-    ((hour as u64) ^ (1 << 63)).to_be_bytes().to_vec()
+    ((hour as u64) ^ (1 << 63)).to_be_bytes()
 }
 
-/// All keys under which an event is found.
+/// All keys under which an event is found, in no order; one may come twice.
 #[must_use]
-pub fn keys(recorded: &Recorded) -> Vec<Key> {
+pub fn keys(recorded: &Recorded) -> Vec<Key<'_>> {
     let event = &recorded.event;
     let mut keys = Vec::with_capacity(8);
-    if let Some(account) = &event.account {
-        keys.push(key(Tag::Account, account.as_str()));
-    }
+    keys.extend(event.account.as_ref().map(|account| key(Tag::Account, account.as_str())));
     keys.push(key(Tag::Actor, event.actor.id.as_str()));
     keys.push(key(Tag::Kind, event.fact.kind().name()));
-    keys.push((Tag::Hour as u8, hour(event.occurred_at)));
-    if let Some(run) = &event.cause.run {
-        keys.push(key(Tag::Run, run.as_str()));
-    }
-    if let Some(correlation) = &event.cause.correlation_id {
-        keys.push(key(Tag::Correlation, correlation.as_str()));
-    }
+    keys.push((Tag::Hour as u8, KeyBytes::Hour(hour(event.occurred_at))));
+    keys.extend(event.cause.run.as_ref().map(|run| key(Tag::Run, run.as_str())));
+    let correlation = event.cause.correlation_id.as_ref();
+    keys.extend(correlation.map(|correlation| key(Tag::Correlation, correlation.as_str())));
     fact_keys(&event.fact, &mut keys);
-    keys.sort();
-    keys.dedup();
     keys
 }
 
-fn fact_keys(fact: &Fact, keys: &mut Vec<Key>) {
-    let digest = |digest: &TokenDigest| key(Tag::Digest, digest.as_str());
+fn digest_key(digest: &TokenDigest) -> Key<'_> {
+    key(Tag::Digest, digest.as_str())
+}
+
+fn fact_keys<'a>(fact: &'a Fact, keys: &mut Vec<Key<'a>>) {
     match fact {
         Fact::TokenIssued(token) => {
             keys.push(key(Tag::Token, token.token.as_str()));
-            keys.extend(token.digest.as_ref().map(digest));
+            keys.extend(token.digest.as_ref().map(digest_key));
         }
         Fact::TokenRotated { old, new, .. } => {
             keys.push(key(Tag::Token, old.as_str()));
             keys.push(key(Tag::Token, new.token.as_str()));
-            keys.extend(new.digest.as_ref().map(digest));
+            keys.extend(new.digest.as_ref().map(digest_key));
         }
         Fact::TokenExpired { token }
         | Fact::TokenRevoked { token, .. }

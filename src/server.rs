@@ -28,9 +28,9 @@ use crate::ledgers::{Ledgers, OpenError, Shared};
 use crate::metrics::Metrics;
 use crate::store::quiet_sled_panics;
 use crate::wire::DESCRIPTORS;
+use crate::wire::answers::query_service_server::QueryServiceServer;
 use crate::wire::pb::admin_service_server::AdminServiceServer;
 use crate::wire::pb::append_service_server::AppendServiceServer;
-use crate::wire::pb::query_service_server::QueryServiceServer;
 use crate::wire::pb::restore_service_server::RestoreServiceServer;
 
 /// How long a shutdown waits for what is under way.

@@ -4,7 +4,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use ledger::event::{Text, TokenDigest, TokenId};
-use ledger::replay;
 use ledger::sequencer::Receipt;
 use ledger::types::{Emitter, Position};
 use tokio::sync::mpsc;
@@ -17,10 +16,10 @@ use super::{existing, page};
 use crate::clock::Clock;
 use crate::ledgers::Ledgers;
 use crate::reader::{AskError, Entry, Filter, Moment, Reader};
-use crate::wire::convert;
+use crate::wire::answers::query_service_server::QueryService;
 use crate::wire::pb;
-use crate::wire::pb::query_service_server::QueryService;
 use crate::wire::status::{invalid, status};
+use crate::wire::{Encoded, convert, events};
 
 /// How many bytes of entries one message of a tail holds, about.
 const TAIL_BYTES: usize = 256 * 1024;
@@ -110,30 +109,25 @@ impl QueryService for Query {
     async fn list_events(
         &self,
         request: Request<pb::ListEventsRequest>,
-    ) -> Result<Response<pb::ListEventsResponse>, Status> {
+    ) -> Result<Response<Encoded>, Status> {
         let request = request.into_inner();
         let ledger = existing(&self.ledgers, &request.ledger)?;
         let filter = filter(request.filter)?;
         let query = ("events", ledger.name.to_string(), filter.clone(), request.descending);
         let start = page::open_number(&query, &request.page_token)?.map(Position);
         let (limit, descending) = (page::size(request.page_size), request.descending);
-        let (found, reflects) = ledger
+        let answer = ledger
             .reader
             .ask(min_position(request.min_position), move |moment| {
-                let filter = resolved(moment, &filter)?;
-                Ok((moment.events(&filter, start, descending, limit)?, moment.next()))
+                let found = moment.events(&resolved(moment, &filter)?, start, descending, limit)?;
+                let next = found.next.map(|next| page::token(&query, &next.to_string()));
+                Ok(events::list_response(&found, &next.unwrap_or_default(), moment.next())?)
             })
             .await?;
-        Ok(Response::new(pb::ListEventsResponse {
-            events: found.items.iter().map(convert::ledger_event).collect(),
-            next_page_token: found
-                .next
-                .map_or_else(String::new, |next| page::token(&query, &next.to_string())),
-            reflects: reflects.0,
-        }))
+        Ok(Response::new(answer))
     }
 
-    type TailEventsStream = Pin<Box<dyn Stream<Item = Result<pb::TailEventsResponse, Status>> + Send>>;
+    type TailEventsStream = Pin<Box<dyn Stream<Item = TailMessage> + Send>>;
 
     async fn tail_events(
         &self,
@@ -317,7 +311,7 @@ fn resolved(moment: &Moment, filter: &Filter) -> Result<Filter, AskError> {
     Ok(Filter { account: Some(account), ..filter.clone() })
 }
 
-type TailMessage = Result<pb::TailEventsResponse, Status>;
+type TailMessage = Result<Encoded, Status>;
 
 /// Sends everything from a position on, first what is there, then what comes. Only what is durable is ever read, and the
 /// log never shows a part of a batch.
@@ -330,9 +324,9 @@ async fn tail(reader: &Reader, from: Position, stop_at_end: bool, out: &mpsc::Se
         let to = if stop_at_end { end } else { durable };
         while next < to {
             match read(reader, next, to).await {
-                Ok(events) => {
-                    next = Position(next.0 + events.len() as u64);
-                    if out.send(Ok(pb::TailEventsResponse { events })).await.is_err() {
+                Ok((events, behind)) => {
+                    next = behind;
+                    if out.send(Ok(events)).await.is_err() {
                         return;
                     }
                 }
@@ -354,20 +348,18 @@ async fn tail(reader: &Reader, from: Position, stop_at_end: bool, out: &mpsc::Se
     }
 }
 
-async fn read(reader: &Reader, from: Position, to: Position) -> Result<Vec<pb::LedgerEvent>, Status> {
+/// The next events, and the position behind them.
+async fn read(reader: &Reader, from: Position, to: Position) -> Result<(Encoded, Position), Status> {
     let log = Arc::clone(reader.log());
     let read = tokio::task::spawn_blocking(move || {
-        let records = log.read(from, TAIL_BYTES).map_err(AskError::Log)?;
-        let positions = (from.0..to.0).map(Position);
-        let entries = records.into_iter().zip(positions).map(|(record, position)| {
-            let recorded = replay::recorded(&record, position)?;
-            Ok(convert::ledger_event(&Entry { record, recorded }))
-        });
-        entries.collect::<Result<Vec<_>, AskError>>()
+        let mut records = log.read(from, TAIL_BYTES)?;
+        records.truncate(usize::try_from(to.0 - from.0).unwrap_or(usize::MAX));
+        let behind = Position(from.0 + records.len() as u64);
+        Ok::<_, AskError>((events::tail_response(from, &records)?, behind))
     });
-    let events = read.await.map_err(|_| AskError::Closing)??;
-    if events.is_empty() {
+    let (answer, behind) = read.await.map_err(|_| AskError::Closing)??;
+    if behind == from {
         return Err(AskError::NotFound(format!("position {from} can't be read")).into());
     }
-    Ok(events)
+    Ok((answer, behind))
 }

@@ -1,8 +1,9 @@
 //! Which events are asked for.
 
-use ledger::event::{Fact, Recorded, TokenId};
+use ledger::event::{Fact, Kind, Recorded, TokenId};
 use ledger::types::Time;
 
+use super::Stored;
 use crate::projection::Tag;
 
 /// Which events.
@@ -53,6 +54,19 @@ impl Filter {
             && self.token.as_ref().is_none_or(|token| tokens(&event.fact).any(|t| t.as_str() == token))
             && self.from.is_none_or(|from| event.occurred_at >= from)
             && self.to.is_none_or(|to| event.occurred_at < to)
+    }
+
+    /// As [`Filter::holds`], told from the bytes of the event where they say so at once. Without an answer the event must
+    /// be decoded: a refusal counts as one about the account that was refused.
+    pub(super) fn holds_stored(&self, stored: &Stored<'_>) -> Option<bool> {
+        let Self { account, actor, run, kind, token, correlation, from, to } = self;
+        let deep = [actor, run, token, correlation].iter().any(|wanted| wanted.is_some());
+        let found = stored.kind.filter(|found| *found != Kind::RequestRefused)?;
+        if deep || from.is_some() || to.is_some() {
+            return None;
+        }
+        let of_account = account.as_deref().is_none_or(|wanted| wanted.as_bytes() == stored.account);
+        Some(of_account && kind.as_deref().is_none_or(|wanted| wanted == found.name()))
     }
 
     /// The shortest list that holds every event that passes.

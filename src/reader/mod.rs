@@ -4,6 +4,7 @@
 mod events;
 mod filter;
 mod moment;
+mod stored;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use tokio::sync::watch;
 
 pub use filter::Filter;
 pub use moment::Moment;
+pub use stored::Stored;
 
 use crate::follower::Projection;
 use crate::store::StoreError;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use ledger::entry::Record;
 use ledger::event::{AccountId, Recorded, TokenDigest, TokenId};
 use ledger::log::LogStore;
 use ledger::replay;
@@ -12,6 +13,9 @@ use ledger::types::{Position, StateRoot, Time};
 use super::{AccountThen, AsOf, AskError, Entry, Found};
 use crate::projection::Tag;
 use crate::store::View;
+
+/// How many entries are read at once.
+const READ_ENTRIES: usize = 512;
 
 /// A ledger at one position.
 pub struct Moment {
@@ -55,8 +59,22 @@ impl Moment {
         Ok(Entry { record, recorded })
     }
 
-    fn entries(&self, positions: Vec<u64>) -> Result<Vec<Entry>, AskError> {
-        positions.into_iter().map(|p| self.entry(Position(p))).collect()
+    /// The entries at some positions, as they stand in the log.
+    pub(super) fn records(&self, positions: &[Position]) -> Result<Vec<Record>, AskError> {
+        Ok(self.log.read_many(positions)?)
+    }
+
+    /// Calls `each` with the events at some positions, in their order, until it returns `false`.
+    fn each(&self, positions: &[u64], mut each: impl FnMut(Recorded) -> bool) -> Result<(), AskError> {
+        for some in positions.chunks(READ_ENTRIES) {
+            let positions: Vec<Position> = some.iter().copied().map(Position).collect();
+            for (record, position) in self.records(&positions)?.iter().zip(positions) {
+                if !each(replay::recorded(record, position)?) {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
     }
 
     fn list(&self, tag: Tag, key: &str) -> Result<Vec<u64>, AskError> {
@@ -68,9 +86,14 @@ impl Moment {
     /// # Errors
     /// As reading the index and the log.
     pub fn history(&self, account: &AccountId) -> Result<Vec<Recorded>, AskError> {
-        let entries = self.entries(self.list(Tag::Account, account.as_str())?)?;
-        let of_account = |r: &Recorded| r.event.account.as_ref() == Some(account);
-        Ok(entries.into_iter().map(|e| e.recorded).filter(of_account).collect())
+        let mut history = Vec::new();
+        self.each(&self.list(Tag::Account, account.as_str())?, |recorded| {
+            if recorded.event.account.as_ref() == Some(account) {
+                history.push(recorded);
+            }
+            true
+        })?;
+        Ok(history)
     }
 
     /// The account of an id, or of a handle where only one account has it; a live one goes before deleted ones.
@@ -107,18 +130,29 @@ impl Moment {
 
     /// Whether there is an event about an account; a refusal that only names it does not count.
     fn is_known(&self, account: &AccountId) -> Result<bool, AskError> {
-        for position in self.list(Tag::Account, account.as_str())? {
-            if self.entry(Position(position))?.recorded.event.account.as_ref() == Some(account) {
+        // As a rule the newest event says so, and it is found without reading the rest of a long list.
+        let mut range = 0..u64::MAX;
+        let mut wanted = 1;
+        loop {
+            let (tag, key) = (Tag::Account as u8, account.as_str().as_bytes());
+            let some = self.view.postings(tag, key, range.clone(), true, wanted)?;
+            let Some(last) = some.last() else { return Ok(false) };
+            range.end = *last;
+            wanted = READ_ENTRIES;
+            let mut known = false;
+            self.each(&some, |recorded| {
+                known = recorded.event.account.as_ref() == Some(account);
+                !known
+            })?;
+            if known {
                 return Ok(true);
             }
         }
-        Ok(false)
     }
 
     /// The accounts that had a handle at any time.
     pub(crate) fn ever_with_handle(&self, handle: &str) -> Result<BTreeSet<AccountId>, AskError> {
-        let entries = self.entries(self.list(Tag::Handle, handle)?)?;
-        Ok(entries.into_iter().filter_map(|e| e.recorded.event.account).collect())
+        self.accounts_of(Tag::Handle, handle)
     }
 
     /// An account at a moment.
@@ -202,8 +236,12 @@ impl Moment {
     }
 
     fn accounts_of(&self, tag: Tag, key: &str) -> Result<BTreeSet<AccountId>, AskError> {
-        let entries = self.entries(self.list(tag, key)?)?;
-        Ok(entries.into_iter().filter_map(|e| e.recorded.event.account).collect())
+        let mut accounts = BTreeSet::new();
+        self.each(&self.list(tag, key)?, |recorded| {
+            accounts.extend(recorded.event.account);
+            true
+        })?;
+        Ok(accounts)
     }
 
     fn find_tokens(

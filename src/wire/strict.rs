@@ -41,13 +41,19 @@ where
     }
 
     fn decoder(&mut self) -> Self::Decoder {
-        StrictDecoder(PhantomData)
+        StrictDecoder::default()
     }
 }
 
 /// See [`StrictCodec`].
 #[derive(Debug, Clone)]
 pub struct StrictDecoder<U>(PhantomData<U>);
+
+impl<U> Default for StrictDecoder<U> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
 
 impl<U: Message + Name + Default> Decoder for StrictDecoder<U> {
     type Item = U;

@@ -120,15 +120,15 @@ impl Index {
     ///
     /// # Errors
     /// [`StoreError::Misuse`] where `position` is not the cursor or a key is longer than [`KEY_BYTES_MAX`].
-    pub fn add(&mut self, position: u64, keys: &[(u8, Vec<u8>)]) -> Result<(), StoreError> {
+    pub fn add<K: AsRef<[u8]>>(&mut self, position: u64, keys: &[(u8, K)]) -> Result<(), StoreError> {
         let levels = self.shared.levels();
         if position != levels.recent.positions().end || position == u64::MAX {
             return Err(StoreError::Misuse("positions are indexed one after the other, without a gap"));
         }
-        if keys.iter().any(|(_, key)| key.len() > KEY_BYTES_MAX) {
+        if keys.iter().any(|(_, key)| key.as_ref().len() > KEY_BYTES_MAX) {
             return Err(StoreError::Misuse("a key of the index is at most 512 bytes"));
         }
-        levels.recent.add(position, keys.iter().map(|(tag, key)| term_of(*tag, key).into()));
+        levels.recent.add(position, keys);
         Ok(())
     }
 
@@ -279,20 +279,24 @@ fn merged_away<'a>(before: &'a [Arc<Run>], runs: &'a [Arc<Run>]) -> impl Iterato
 
 fn write_run(space: &Space, id: u64, recent: &Recent) -> Result<Run, StoreError> {
     let mut writer = RunWriter::new(id, 0, recent.positions());
-    for (term, positions) in recent.lists().iter() {
-        for &position in positions {
-            writer.push(space, term, position)?;
-        }
-    }
+    recent.for_each(|term, positions| {
+        positions.iter().try_for_each(|&position| writer.push(space, term, position))
+    })?;
     writer.finish(space)
 }
 
 /// A tag and a key as they are sorted.
 fn term_of(tag: u8, key: &[u8]) -> Vec<u8> {
     let mut term = Vec::with_capacity(1 + key.len());
+    put_term(&mut term, tag, key);
+    term
+}
+
+/// As [`term_of`], in place of what `term` holds.
+fn put_term(term: &mut Vec<u8>, tag: u8, key: &[u8]) {
+    term.clear();
     term.push(tag);
     term.extend_from_slice(key);
-    term
 }
 
 #[cfg(test)]

@@ -7,6 +7,9 @@
 //! before it (0 in the first group of a page). The first position is stored less the first position of the run, each
 //! later one less the one before it.
 
+use std::cmp::Ordering;
+use std::ops::Range;
+
 use super::varint;
 
 /// Where a page is closed, in bytes. A single group may exceed it by the length of its term.
@@ -105,36 +108,86 @@ impl<'a> Groups<'a> {
     }
 
     fn read(&mut self) -> Option<&'a [u8]> {
-        let shared = usize::try_from(varint::take(&mut self.rest)?).ok()?;
-        let suffix = varint::take_bytes(&mut self.rest)?;
+        let (shared, suffix, positions) = take_group(&mut self.rest)?;
         if shared > self.term.len() {
             return None;
         }
         self.term.truncate(shared);
         self.term.extend_from_slice(suffix);
-        varint::take_bytes(&mut self.rest)
+        Some(positions)
     }
+}
+
+/// Reads the group that stands `at` in a page: its term takes the place of the one before it, and where its packed
+/// positions stand is handed out.
+pub(super) fn next_group(page: &[u8], at: &mut usize, term: &mut Vec<u8>) -> Result<Range<usize>, Malformed> {
+    let mut rest = page.get(*at..).ok_or(Malformed)?;
+    let (shared, suffix, packed) = take_group(&mut rest).ok_or(Malformed)?;
+    if shared > term.len() {
+        return Err(Malformed);
+    }
+    term.truncate(shared);
+    term.extend_from_slice(suffix);
+    *at = page.len() - rest.len();
+    Ok(*at - packed.len()..*at)
+}
+
+/// A group as it is stored: how many bytes its term shares with the one before, the rest of it, its packed positions.
+fn take_group<'a>(rest: &mut &'a [u8]) -> Option<(usize, &'a [u8], &'a [u8])> {
+    let shared = usize::try_from(varint::take(rest)?).ok()?;
+    let suffix = varint::take_bytes(rest)?;
+    Some((shared, suffix, varint::take_bytes(rest)?))
 }
 
 /// Unpacks positions that were stored less `base`.
-pub(super) fn unpack(mut packed: &[u8], base: u64) -> Result<Vec<u64>, Malformed> {
-    let mut positions = Vec::new();
-    let mut last = base;
-    while !packed.is_empty() {
-        last = varint::take(&mut packed).and_then(|delta| last.checked_add(delta)).ok_or(Malformed)?;
-        positions.push(last);
-    }
+pub(super) fn unpack(packed: &[u8], base: u64) -> Result<Vec<u64>, Malformed> {
+    // No number takes less than a byte.
+    let mut positions = Vec::with_capacity(packed.len());
+    for_each_position(packed, base, |position| -> Result<(), Malformed> {
+        positions.push(position);
+        Ok(())
+    })?;
     Ok(positions)
 }
 
+/// Calls `each` with the positions that were stored less `base`, until it fails.
+pub(super) fn for_each_position<E: From<Malformed>>(
+    mut packed: &[u8],
+    base: u64,
+    mut each: impl FnMut(u64) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut last = base;
+    while !packed.is_empty() {
+        last = varint::take(&mut packed).and_then(|delta| last.checked_add(delta)).ok_or(Malformed)?;
+        each(last)?;
+    }
+    Ok(())
+}
+
 /// The positions of `term` in a page, less nothing: `base` is added. Empty where the page does not hold the term.
+///
+/// Terms are not put together for this: how far each agrees with the one before it tells, for most, that it still lies
+/// before the one that is sought.
 pub(super) fn positions_of(page: &[u8], term: &[u8], base: u64) -> Result<Vec<u64>, Malformed> {
-    let mut groups = Groups::new(page);
-    while let Some((found, packed)) = groups.next()? {
-        match found.cmp(term) {
-            std::cmp::Ordering::Less => {}
-            std::cmp::Ordering::Equal => return unpack(packed, base),
-            std::cmp::Ordering::Greater => break,
+    let mut rest = page;
+    // How long the group before is, and how many bytes of it are those of the term sought, before which it lies.
+    let (mut before, mut agreed) = (0, 0);
+    while !rest.is_empty() {
+        let (shared, suffix, packed) = take_group(&mut rest).ok_or(Malformed)?;
+        if shared > before {
+            return Err(Malformed);
+        }
+        before = shared + suffix.len();
+        match shared.cmp(&agreed) {
+            Ordering::Greater => continue,
+            Ordering::Less => break,
+            Ordering::Equal => {}
+        }
+        let sought = term.get(agreed..).ok_or(Malformed)?;
+        match suffix.cmp(sought) {
+            Ordering::Less => agreed += shared_prefix(suffix, sought),
+            Ordering::Equal => return unpack(packed, base),
+            Ordering::Greater => break,
         }
     }
     Ok(Vec::new())
@@ -172,6 +225,29 @@ mod tests {
         let terms: Vec<_> =
             terms(&page).unwrap().into_iter().map(|t| String::from_utf8(t.into()).unwrap()).collect();
         assert_eq!(terms, ["acct/a", "acct/ab", "b"]);
+    }
+
+    #[test]
+    fn every_term_is_found_among_terms_that_share_much_and_little() {
+        let mut terms: Vec<Vec<u8>> = vec![vec![], vec![0], vec![255], vec![255, 255]];
+        for n in 0..400_u32 {
+            let mixed = n.wrapping_mul(2_654_435_761);
+            terms.push(format!("{:x}", mixed % 97).into_bytes());
+            terms.push(format!("acct/{:03}/{:x}", n / 40, mixed % 1009).into_bytes());
+        }
+        terms.sort();
+        terms.dedup();
+        let mut builder = PageBuilder::default();
+        let held = |nth: usize| nth % 3 != 1;
+        for (nth, term) in terms.iter().enumerate().filter(|(nth, _)| held(*nth)) {
+            builder.push(term, nth as u64);
+            builder.push(term, nth as u64 + 1000);
+        }
+        let page = builder.finish();
+        for (nth, term) in terms.iter().enumerate() {
+            let there = if held(nth) { vec![nth as u64, nth as u64 + 1000] } else { vec![] };
+            assert_eq!(positions_of(&page, term, 0), Ok(there), "{:?}", String::from_utf8_lossy(term));
+        }
     }
 
     #[test]

@@ -1,13 +1,36 @@
 //! The newest positions, in memory until they are flushed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::{Bound, Range};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
+use super::put_term;
 use super::run::take_within;
 
-type Lists = BTreeMap<Box<[u8]>, Vec<u64>>;
+/// Positions by term: found by hash, since most events stand under terms that are there already, and listed in order.
+#[derive(Debug, Default)]
+struct Lists {
+    by_term: HashMap<Arc<[u8]>, Vec<u64>>,
+    terms: BTreeSet<Arc<[u8]>>,
+    /// A term being looked up.
+    scratch: Vec<u8>,
+}
+
+impl Lists {
+    fn push(&mut self, tag: u8, key: &[u8], position: u64) {
+        put_term(&mut self.scratch, tag, key);
+        match self.by_term.get_mut(self.scratch.as_slice()) {
+            Some(list) if list.last() == Some(&position) => {}
+            Some(list) => list.push(position),
+            None => {
+                let term: Arc<[u8]> = self.scratch.as_slice().into();
+                self.terms.insert(Arc::clone(&term));
+                self.by_term.insert(term, vec![position]);
+            }
+        }
+    }
+}
 
 /// Positions by term, from the last flush on. Readers share it with the writer: each passes over what lies at or
 /// beyond the cursor of its view, so it needs no copy.
@@ -29,21 +52,22 @@ impl Recent {
         self.first..self.cursor.load(Ordering::Acquire)
     }
 
-    /// Adds the terms of the next position.
-    pub(super) fn add(&self, position: u64, terms: impl Iterator<Item = Box<[u8]>>) {
+    /// Adds the next position under tags and keys.
+    pub(super) fn add<K: AsRef<[u8]>>(&self, position: u64, keys: &[(u8, K)]) {
         let mut lists = self.lists.write().unwrap_or_else(PoisonError::into_inner);
-        for term in terms {
-            let list = lists.entry(term).or_default();
-            if list.last() != Some(&position) {
-                list.push(position);
-            }
-        }
+        keys.iter().for_each(|(tag, key)| lists.push(*tag, key.as_ref(), position));
         self.cursor.store(position + 1, Ordering::Release);
     }
 
-    /// All lists, for a flush.
-    pub(super) fn lists(&self) -> RwLockReadGuard<'_, Lists> {
+    fn lists(&self) -> RwLockReadGuard<'_, Lists> {
         self.lists.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Calls `each` with every term and its positions, in order, until it fails.
+    pub(super) fn for_each<E>(&self, mut each: impl FnMut(&[u8], &[u64]) -> Result<(), E>) -> Result<(), E> {
+        let lists = self.lists();
+        let known = lists.terms.iter().filter_map(|term| Some((term, lists.by_term.get(term)?)));
+        known.into_iter().try_for_each(|(term, positions)| each(term, positions))
     }
 
     /// As [`super::run::Run::collect`].
@@ -55,7 +79,7 @@ impl Recent {
         limit: usize,
         found: &mut Vec<u64>,
     ) {
-        if let Some(positions) = self.lists().get(term) {
+        if let Some(positions) = self.lists().by_term.get(term) {
             take_within(positions, range, reverse, limit, found);
         }
     }
@@ -63,8 +87,8 @@ impl Recent {
     /// The first term beyond `after` that has a position before `cursor`.
     pub(super) fn term_after(&self, after: &[u8], cursor: u64) -> Option<Box<[u8]>> {
         let lists = self.lists();
-        let mut beyond = lists.range::<[u8], _>((Bound::Excluded(after), Bound::Unbounded));
-        let known = beyond.find(|(_, positions)| positions.first().is_some_and(|&p| p < cursor));
-        known.map(|(term, _)| term.clone())
+        let mut beyond = lists.terms.range::<[u8], _>((Bound::Excluded(after), Bound::Unbounded));
+        let is_known = |term: &[u8]| lists.by_term.get(term).and_then(|list| list.first()) < Some(&cursor);
+        beyond.find(|term| is_known(term)).map(|term| term.as_ref().into())
     }
 }
