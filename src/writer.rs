@@ -15,7 +15,7 @@ use ledger::ids::{Done, IdIndex, IdsError};
 use ledger::log::{AppendError, GROUP_ENTRIES_MAX, LogStore, ReadError, Tail};
 use ledger::sequencer::{Accepted, Refused, Request, Sequencer};
 use ledger::snapshot;
-use ledger::state::State;
+use ledger::state::{Frozen, State};
 use ledger::types::{Emitter, LedgerName, LedgerUid, Position};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -30,8 +30,6 @@ const JOBS_MAX: usize = 4_096;
 const PENDING_ENTRIES_MAX: usize = 16_384;
 /// How many requests are taken before the writer looks up from them.
 const JOBS_AT_ONCE_MAX: usize = 256;
-/// A snapshot is taken after so many entries.
-const SNAPSHOT_EVERY: u64 = 100_000;
 
 /// How long work in the background waits after the disk refused it.
 const UPKEEP_RETRY: Duration = Duration::from_secs(1);
@@ -226,6 +224,8 @@ pub fn start(parts: Parts) -> Result<(Writer, JoinHandle<()>), String> {
         upkeep_not_before: Instant::now(),
         snapshot: None,
         snapshot_at: tail.next,
+        snapshot_bytes: 0,
+        frozen: None,
     };
     let task = tokio::spawn(drive.run());
     Ok((Writer { jobs, tail: tail_receiver, stopped: stopped_receiver }, task))
@@ -251,8 +251,12 @@ struct Drive {
     writing: Option<JoinHandle<Written>>,
     upkeep: Option<JoinHandle<Result<Done, IdsError>>>,
     upkeep_not_before: Instant,
-    snapshot: Option<JoinHandle<()>>,
+    snapshot: Option<JoinHandle<u64>>,
+    /// Where the last one was begun, and what the one before it took.
     snapshot_at: Position,
+    snapshot_bytes: u64,
+    /// What the next one will hold: it is written once that is durable.
+    frozen: Option<(Frozen, Tail)>,
 }
 
 struct Written {
@@ -264,7 +268,7 @@ enum Next {
     Job(Option<Job>),
     Written(Written),
     Upkept(Result<Done, IdsError>),
-    Snapshot,
+    Snapshot(u64),
 }
 
 impl Drive {
@@ -282,7 +286,7 @@ impl Drive {
                     self.install(done);
                     self.upkeep();
                 }
-                Next::Snapshot => self.snapshot = None,
+                Next::Snapshot(bytes) => self.snapshot_bytes = bytes,
             }
             self.write_next();
         }
@@ -322,7 +326,7 @@ impl Drive {
                 self.upkeep = None;
                 Next::Upkept(done)
             }
-            () = joined(&mut self.snapshot) => Next::Snapshot,
+            bytes = joined(&mut self.snapshot) => Next::Snapshot(bytes),
             job = self.jobs.recv(), if open && room => Next::Job(job),
         }
     }
@@ -462,7 +466,10 @@ impl Drive {
             self.stop(&error.to_string());
         }
         match Sequencer::new(recovered.state, recovered.tail, self.name.clone(), self.uid) {
-            Ok(sequencer) => self.sequencer = sequencer,
+            Ok(sequencer) => {
+                self.sequencer = sequencer;
+                self.frozen = None;
+            }
             Err(_) => self.stop("the state does not fit the log"),
         }
     }
@@ -488,11 +495,7 @@ impl Drive {
         {
             self.upkeep = Some(tokio::task::spawn_blocking(move || job.run()));
         }
-        let next = self.tail.borrow().next;
-        if self.snapshot.is_none() && next.0 >= self.snapshot_at.0 + SNAPSHOT_EVERY {
-            self.snapshot_at = next;
-            self.snapshot = Some(self.take_snapshot());
-        }
+        self.snapshot();
         (self.prepare)();
     }
 
@@ -507,16 +510,28 @@ impl Drive {
         }
     }
 
-    /// Folds a state of its own from the last snapshot and the log, so that the writer goes on meanwhile.
-    fn take_snapshot(&self) -> JoinHandle<()> {
-        let (disk, dir, log) = (Arc::clone(&self.disk), self.snapshots.clone(), Arc::clone(&self.log));
-        let name = self.name.clone();
+    /// Has a snapshot taken when it is time. The state runs ahead of the disk, so what is frozen now is written once
+    /// everything in it is durable.
+    fn snapshot(&mut self) {
+        let ahead = self.sequencer.tail();
+        let due = self.snapshot_at.0.saturating_add(snapshot::entries_between(self.snapshot_bytes));
+        if self.snapshot.is_none() && self.frozen.is_none() && ahead.next.0 >= due {
+            self.frozen = Some((self.sequencer.state().freeze(), ahead));
+        }
+        let durable = self.tail.borrow().next;
+        if let Some((frozen, tail)) = self.frozen.take_if(|(frozen, _)| frozen.next() <= durable) {
+            self.snapshot_at = tail.next;
+            self.snapshot = Some(self.take_snapshot(frozen, tail));
+        }
+    }
+
+    fn take_snapshot(&self, frozen: Frozen, tail: Tail) -> JoinHandle<u64> {
+        let (disk, dir, name) = (Arc::clone(&self.disk), self.snapshots.clone(), self.name.clone());
         tokio::task::spawn_blocking(move || {
-            let recovered = snapshot::recover(disk.as_ref(), &dir, log.as_ref());
-            let written = snapshot::write(disk.as_ref(), &dir, &recovered.state, &recovered.tail);
-            if let Err(error) = written {
+            snapshot::write(disk.as_ref(), &dir, &frozen, &tail).unwrap_or_else(|error| {
                 tracing::warn!(ledger = %name, %error, "no snapshot was taken; a start will take longer");
-            }
+                0
+            })
         })
     }
 
@@ -524,9 +539,10 @@ impl Drive {
         if let Some(running) = self.snapshot.take() {
             let _ = running.await;
         }
-        let next = self.tail.borrow().next;
-        if self.stopped.borrow().is_none() && next > self.snapshot_at {
-            let _ = self.take_snapshot().await;
+        let tail = self.sequencer.tail();
+        // Whatever was proposed is durable by now, or the ledger has stopped.
+        if self.stopped.borrow().is_none() && tail.next > self.snapshot_at {
+            let _ = self.take_snapshot(self.sequencer.state().freeze(), tail).await;
         }
     }
 }

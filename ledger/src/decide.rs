@@ -45,7 +45,7 @@ fn annotate(slot: Option<&Slot>, event: &Event, now: Time, findings: Findings) -
         let account = slot.current();
         annotations.digest_before = Some(digest(account));
         annotations.active_tokens =
-            u32::try_from(account.active_tokens(event.occurred_at.min(now)).count()).ok();
+            u32::try_from(account.active_tokens(event.occurred_at.min(now)).len()).ok();
     }
     annotations
 }

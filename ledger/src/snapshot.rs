@@ -4,28 +4,38 @@
 //! ```text
 //! offset  size  field
 //!      0     8  "TKLSNAP1"
-//!      8     4  version of the payload's form, 1
+//!      8     4  version of the payload's form, 2
 //!     12    16  ledger UID
 //!     28     8  the position that comes next
 //!     36    32  link of the last entry folded in
 //!     68    32  state root
-//!    100     8  bytes of the payload, n
-//!    108     n  payload (postcard)
-//!  108+n    32  BLAKE3 of everything before
+//!    100     n  payload: the state
+//!  100+n    32  BLAKE3 of everything before
 //! ```
+//!
+//! A snapshot is written and read as a stream: the state is never in memory a second time.
 
-use std::io;
+mod stream;
+
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use crate::disk::{Disk, Open};
+use stream::{Input, Out};
+
+use crate::disk::{Disk, DiskFile, Open};
 use crate::log::Tail;
-use crate::state::State;
+use crate::state::{Frozen, State};
 use crate::types::{LedgerUid, Link, Position, StateRoot};
 
 const MAGIC: &[u8; 8] = b"TKLSNAP1";
-const VERSION: u32 = 1;
-const HEADER_BYTES: usize = 108;
+const VERSION: u32 = 2;
 const HASH_BYTES: usize = 32;
+/// A snapshot is taken after no fewer entries than this.
+const ENTRIES_MIN: u64 = 100_000;
+/// For so many bytes of the last snapshot one more entry passes before the next: what snapshots cost an entry stays the
+/// same however large the state is. A token takes some 70 bytes.
+const BYTES_PER_ENTRY: u64 = 128;
 /// How many snapshots are kept: the newest, and one in case it is damaged.
 const KEPT: usize = 2;
 
@@ -46,40 +56,41 @@ fn name(next: Position) -> String {
     format!("{:020}.snap", next.0)
 }
 
+/// How many entries should pass before the next snapshot, when the last one took so many bytes.
+#[must_use]
+pub fn entries_between(bytes: u64) -> u64 {
+    ENTRIES_MIN.max(bytes / BYTES_PER_ENTRY)
+}
+
 /// Writes a snapshot of `state`, which is the fold of a log that ends at `tail`, and removes those before the last.
+/// Returns how many bytes it took.
 ///
 /// # Errors
 /// As the disk says; an earlier snapshot is still there then.
-pub fn write(disk: &dyn Disk, dir: &Path, state: &State, tail: &Tail) -> io::Result<()> {
+pub fn write(disk: &dyn Disk, dir: &Path, state: &Frozen, tail: &Tail) -> io::Result<u64> {
     disk.make_dir(dir)?;
-    let payload = postcard::to_stdvec(state).map_err(io::Error::other)?;
-    let mut bytes = Vec::with_capacity(HEADER_BYTES + payload.len() + HASH_BYTES);
-    bytes.extend_from_slice(MAGIC);
-    bytes.extend_from_slice(&VERSION.to_le_bytes());
-    bytes.extend_from_slice(&tail.uid.0);
-    bytes.extend_from_slice(&state.next().0.to_le_bytes());
-    bytes.extend_from_slice(&tail.link.0);
-    bytes.extend_from_slice(&state.root().0);
-    bytes.extend_from_slice(&(payload.len() as u64).to_le_bytes());
-    bytes.extend_from_slice(&payload);
-    let hash = blake3::hash(&bytes);
-    bytes.extend_from_slice(hash.as_bytes());
-    replace(disk, dir, &name(state.next()), &bytes)?;
-    remove_old(disk, dir)
-}
-
-/// Writes a file so that either all of it is there under its name, or nothing.
-fn replace(disk: &dyn Disk, dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     let temporary = dir.join("next.tmp");
     match disk.remove(&temporary) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
         _ => {}
     }
-    let file = disk.open(&temporary, Open::New)?;
-    file.write_at(bytes, 0)?;
-    file.sync()?;
-    disk.rename(&temporary, &dir.join(name))?;
-    disk.sync_dir(dir)
+    let bytes = fill(disk.open(&temporary, Open::New)?, state, tail)?;
+    disk.rename(&temporary, &dir.join(name(state.next())))?;
+    disk.sync_dir(dir)?;
+    remove_old(disk, dir)?;
+    Ok(bytes)
+}
+
+fn fill(file: Arc<dyn DiskFile>, state: &Frozen, tail: &Tail) -> io::Result<u64> {
+    let mut out = Out::new(file);
+    out.write_all(MAGIC)?;
+    out.write_all(&VERSION.to_le_bytes())?;
+    out.write_all(&tail.uid.0)?;
+    out.write_all(&state.next().0.to_le_bytes())?;
+    out.write_all(&tail.link.0)?;
+    out.write_all(&state.root().0)?;
+    state.write(&mut out)?;
+    out.finish()
 }
 
 fn snapshots(disk: &dyn Disk, dir: &Path) -> io::Result<Vec<PathBuf>> {
@@ -100,37 +111,20 @@ pub fn newest_first<'a>(disk: &'a dyn Disk, dir: &Path) -> impl Iterator<Item = 
 }
 
 fn read(disk: &dyn Disk, path: &Path) -> Option<Snapshot> {
-    let file = disk.open(path, Open::Read).ok()?;
-    let mut bytes = vec![0; usize::try_from(file.len().ok()?).ok()?];
-    let read = file.read_at(&mut bytes, 0).ok()?;
-    if read != bytes.len() {
-        return None;
-    }
-    parse(&bytes)
+    let mut input = Input::new(disk.open(path, Open::Read).ok()?).ok()?;
+    let snapshot = parse(&mut input).ok()??;
+    input.is_whole().ok()?.then_some(snapshot)
 }
 
-fn parse(bytes: &[u8]) -> Option<Snapshot> {
-    let (content, hash) = bytes.split_last_chunk::<HASH_BYTES>()?;
-    if blake3::hash(content).as_bytes() != hash {
-        return None;
+fn parse(input: &mut Input) -> io::Result<Option<Snapshot>> {
+    if input.array()? != *MAGIC || u32::from_le_bytes(input.array()?) != VERSION {
+        return Ok(None);
     }
-    let rest = content.strip_prefix(MAGIC)?;
-    let (version, rest) = rest.split_first_chunk::<4>()?;
-    let (uid, rest) = rest.split_first_chunk::<16>()?;
-    let (next, rest) = rest.split_first_chunk::<8>()?;
-    let (link, rest) = rest.split_first_chunk::<32>()?;
-    let (root, rest) = rest.split_first_chunk::<32>()?;
-    let (length, payload) = rest.split_first_chunk::<8>()?;
-    if u32::from_le_bytes(*version) != VERSION || u64::from_le_bytes(*length) != payload.len() as u64 {
-        return None;
-    }
-    let state: State = postcard::from_bytes(payload).ok()?;
-    (state.next() == Position(u64::from_le_bytes(*next))).then_some(Snapshot {
-        state,
-        uid: LedgerUid(*uid),
-        link: Link(*link),
-        root: StateRoot(*root),
-    })
+    let uid = LedgerUid(input.array()?);
+    let next = Position(u64::from_le_bytes(input.array()?));
+    let (link, root) = (Link(input.array()?), StateRoot(input.array()?));
+    let state = State::read(input)?;
+    Ok((state.next() == next).then_some(Snapshot { state, uid, link, root }))
 }
 
 /// The state of a log, as far as it can be read.

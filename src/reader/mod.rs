@@ -112,7 +112,7 @@ impl Found {
     #[must_use]
     pub fn usable(&self) -> bool {
         let account = self.account.slot.current();
-        let token = account.tokens.get(&self.token);
+        let token = account.tokens.standing(&self.token);
         account.status == ledger::state::Status::Live
             && token.is_some_and(|t| t.status(self.account.at) == TokenStatus::Active)
     }

@@ -259,7 +259,7 @@ impl Moment {
                 Err(error) => return Err(error),
             };
             let tokens = &then.slot.current().tokens;
-            let ids = tokens.iter().filter(|(id, token)| wanted(id, token)).map(|(id, _)| id.clone());
+            let ids = tokens.iter().filter(|(id, token)| wanted(id, token)).map(|(id, _)| id);
             found.extend(ids.map(|token| Found { account: then.clone(), token }));
         }
         Ok(found)

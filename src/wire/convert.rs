@@ -201,7 +201,7 @@ fn consumer(id: &str, consumer: &Consumer) -> pb::Consumer {
 /// An account at a moment as a message.
 #[must_use]
 pub fn account(ledger: &LedgerName, then: &AccountThen) -> pb::Account {
-    let Slot { version, last, incomplete_from, .. } = &then.slot;
+    let Slot { version, last, .. } = &then.slot;
     let life: &Account = then.slot.current();
     let id = life.id.as_str();
     pb::Account {
@@ -215,22 +215,22 @@ pub fn account(ledger: &LedgerName, then: &AccountThen) -> pb::Account {
         namespace: text(life.namespace.as_ref()),
         environment: text(life.environment.as_ref()),
         protected: life.protected,
-        attributes: life.attributes.iter().map(|(k, v)| (k.to_string(), v.clone())).collect(),
+        attributes: life.attributes().iter().map(|(k, v)| (k.to_string(), v)).collect(),
         tokens: life
             .tokens
             .iter()
-            .map(|(t, token_)| token(ledger, id, t.as_str(), token_, then.at))
+            .map(|(t, token_)| token(ledger, id, t.as_str(), &token_, then.at))
             .collect(),
-        grants: life.grants.iter().map(|(g, grant_)| grant(g.as_str(), grant_)).collect(),
-        consumers: life.consumers.iter().map(|(c, consumer_)| consumer(c.as_str(), consumer_)).collect(),
+        grants: life.grants.iter().map(|(g, grant_)| grant(g.as_str(), &grant_)).collect(),
+        consumers: life.consumers().iter().map(|(c, consumer_)| consumer(c.as_str(), &consumer_)).collect(),
         digest: digest(life).0.to_vec(),
         version: *version,
         position: then.reflects.0,
         created_at: life.created_at.map(timestamp),
         deleted_at: (life.status == AccountStatus::Deleted)
-            .then(|| life.deletion.as_ref().map(|d| timestamp(d.occurred_at)))
+            .then(|| life.deletion().map(|d| timestamp(d.occurred_at)))
             .flatten(),
-        incomplete_from: incomplete_from.map(|p| p.0),
+        incomplete_from: then.slot.incomplete_from().map(|p| p.0),
         last_event_position: last.0,
     }
 }
@@ -241,7 +241,7 @@ pub fn owned_token(ledger: &LedgerName, found: &Found) -> pb::OwnedToken {
     let life = found.account.slot.current();
     let known = life.tokens.get(&found.token);
     pb::OwnedToken {
-        token: known.map(|t| token(ledger, life.id.as_str(), found.token.as_str(), t, found.account.at)),
+        token: known.map(|t| token(ledger, life.id.as_str(), found.token.as_str(), &t, found.account.at)),
         account: life.id.to_string(),
         handle: life.handle.to_string(),
         account_status: status_message(life.status).into(),

@@ -54,7 +54,7 @@ fn judge_unseen(event: &Event, findings: &mut Findings) {
 }
 
 fn judge_known(slot: &Slot, event: &Event, now: Time, findings: &mut Findings) {
-    if let Some(from) = slot.incomplete_from {
+    if let Some(from) = slot.incomplete_from() {
         findings
             .add("account_incomplete", format!("events from position {from} on are newer than this program"));
     }
@@ -85,7 +85,7 @@ fn judge_deletion(account: &Account, event: &Event, now: Time, findings: &mut Fi
     if !matches!(event.fact, Fact::AccountDeleted { .. }) || account.status == Status::Deleted {
         return;
     }
-    let active: Vec<&TokenId> = account.active_tokens(event.occurred_at.min(now)).collect();
+    let active = account.active_tokens(event.occurred_at.min(now));
     if !active.is_empty() {
         findings.add("active_tokens", format!("the account has {} active token(s)", active.len()));
         findings.evidence.extend(active.iter().take(EVIDENCE_MAX).map(|token| format!("token/{token}")));
@@ -93,7 +93,7 @@ fn judge_deletion(account: &Account, event: &Event, now: Time, findings: &mut Fi
 }
 
 fn judge_tokens(account: &Account, fact: &Fact, findings: &mut Findings) {
-    let known = |token: &TokenId| account.tokens.get(token);
+    let known = |token: &TokenId| account.tokens.standing(token);
     match fact {
         Fact::TokenIssued(token) if known(&token.token).is_some_and(|t| t.issued_at.is_some()) => {
             findings.add("token_exists", "a token with this id was issued already");
@@ -145,7 +145,7 @@ fn judge_rights(account: &Account, fact: &Fact, findings: &mut Findings) {
         {
             findings.add("grant_unknown", "the account has no such grant");
         }
-        Fact::ConsumerReleased { consumer } if !account.consumers.contains_key(consumer) => {
+        Fact::ConsumerReleased { consumer } if !account.consumers().contains_key(consumer) => {
             findings.add("consumer_unknown", "the account has no such consumer");
         }
         _ => {}
@@ -178,8 +178,7 @@ fn wanted_handle(slot: Option<&Slot>, fact: &Fact) -> Option<(Option<Namespace>,
             Some((namespace, handle.clone().unwrap_or_else(|| now.handle.clone())))
         }
         Fact::AccountRestored { incarnation, .. } => {
-            let index = usize::try_from(*incarnation).ok()?.checked_sub(1);
-            let life = index.and_then(|i| slot?.lives().get(i)).or(now)?;
+            let life = slot.and_then(|slot| slot.life(*incarnation)).or(now)?;
             Some((life.namespace.clone(), life.handle.clone()))
         }
         _ => None,

@@ -92,7 +92,7 @@ impl Look<'_> {
 
     fn token(&mut self, id: &TokenId, token: &Token) {
         let target = &Target::Token(id.clone());
-        let before = self.reversal.before.tokens.get(id);
+        let before = self.reversal.before.tokens.standing(id);
         let ended_before = before.is_some_and(|t| t.status(self.deleted_at) == TokenStatus::Expired);
         match token.status(self.planned_at) {
             TokenStatus::Active => {
@@ -121,13 +121,13 @@ impl Look<'_> {
 
     /// Reported as leaked by the group or after it.
     fn leaked(&self, id: &TokenId) -> bool {
-        let leaked = |account: &Account| account.tokens.get(id).is_some_and(|t| t.leaked);
+        let leaked = |account: &Account| account.tokens.standing(id).is_some_and(|t| t.leaked);
         leaked(&self.reversal.after) && !leaked(&self.reversal.before)
     }
 
     fn newer(&mut self, id: &TokenId, token: &Token) {
-        let newer = |(other, t): (&TokenId, &Token)| {
-            other != id && t.family == token.family && t.issued_at > token.issued_at
+        let newer = |(other, t): (TokenId, Token)| {
+            other != *id && t.family == token.family && t.issued_at > token.issued_at
         };
         if self.reversal.undone.contains(&Target::Token(id.clone()))
             && self.reversal.after.tokens.iter().any(newer)

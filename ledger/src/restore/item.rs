@@ -65,13 +65,13 @@ pub fn item(account: &AccountId, history: &[Recorded], terms: &Terms, neighbours
 fn standing(slot: &Slot) -> Option<Conflict> {
     let life = slot.current();
     let conflict = |reason, detail: String| Some(Conflict::new(reason, "account", detail));
-    if let Some(from) = slot.incomplete_from {
+    if let Some(from) = slot.incomplete_from() {
         let detail = format!(
             "from position {from} on there are events that this program cannot read; use a newer one"
         );
         return conflict(Reason::Incomplete, detail);
     }
-    match (life.status, &life.deletion) {
+    match (life.status, life.deletion()) {
         (Status::Deleted, _) => None,
         (status, Some(_)) => {
             conflict(Reason::AlreadyLive, format!("it was deleted, and is back: {}", status.name()))

@@ -181,7 +181,7 @@ impl Walk {
             return self.token_back(id, before, now);
         }
         // The status is not that of now, deleted, but that to which the account returns.
-        let status = gone.deletion.as_ref().map(|d| Value::Status(d.status_before));
+        let status = gone.deletion().map(|d| Value::Status(d.status_before));
         let same = if *target == Target::Status { status.as_ref() == Some(value) } else { now.same(value) };
         if same { Vec::new() } else { fact_back(target, value).into_iter().collect() }
     }

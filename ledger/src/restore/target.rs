@@ -68,11 +68,11 @@ impl Value {
             Target::Namespace => Self::Namespace(account.namespace.clone()),
             Target::Environment => Self::Environment(account.environment.clone()),
             Target::Protected => Self::Protected(account.protected),
-            Target::Attribute(key) => Self::Attribute(account.attributes.get(key).cloned()),
-            Target::Token(id) => Self::Token(account.tokens.get(id).cloned()),
-            Target::Grant(id) => Self::Grant(account.grants.get(id).cloned()),
-            Target::Consumer(id) => Self::Consumer(account.consumers.get(id).cloned()),
-            Target::Rule(rule) => Self::Rule(account.enforced.get(rule).copied()),
+            Target::Attribute(key) => Self::Attribute(account.attributes().get(key)),
+            Target::Token(id) => Self::Token(account.tokens.get(id)),
+            Target::Grant(id) => Self::Grant(account.grants.get(id)),
+            Target::Consumer(id) => Self::Consumer(account.consumers().get(id)),
+            Target::Rule(rule) => Self::Rule(account.enforced().get(rule)),
         }
     }
 
@@ -109,11 +109,11 @@ const PROPERTIES: [Target; 6] =
 pub(super) fn all(account: &Account) -> impl Iterator<Item = Target> {
     std::iter::once(Target::Status)
         .chain(PROPERTIES)
-        .chain(account.attributes.keys().cloned().map(Target::Attribute))
-        .chain(account.tokens.keys().cloned().map(Target::Token))
-        .chain(account.grants.keys().cloned().map(Target::Grant))
-        .chain(account.consumers.keys().cloned().map(Target::Consumer))
-        .chain(account.enforced.keys().cloned().map(Target::Rule))
+        .chain(account.attributes().keys().map(Target::Attribute))
+        .chain(account.tokens.keys().map(Target::Token))
+        .chain(account.grants.keys().map(Target::Grant))
+        .chain(account.consumers().keys().map(Target::Consumer))
+        .chain(account.enforced().keys().map(Target::Rule))
 }
 
 /// What a fact touches. Nothing where it only reports use, or where deletion and return of the whole account are meant.

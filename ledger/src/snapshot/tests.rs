@@ -65,8 +65,8 @@ fn folded(log: &MemoryLog) -> State {
     recover(&MemoryDisk::new(), Path::new(DIR), log).state
 }
 
-fn take(disk: &dyn Disk, log: &MemoryLog) -> std::io::Result<()> {
-    write(disk, Path::new(DIR), &folded(log), &log.tail())
+fn take(disk: &dyn Disk, log: &MemoryLog) -> std::io::Result<u64> {
+    write(disk, Path::new(DIR), &folded(log).freeze(), &log.tail())
 }
 
 fn files(disk: &MemoryDisk) -> Vec<PathBuf> {
@@ -90,7 +90,7 @@ fn a_snapshot_saves_reading_what_it_holds() {
     let (disk, whole) = (MemoryDisk::new(), log([1; 16], "a", 20));
     take(&disk, &whole).unwrap();
     // A state that no log has: if the snapshot is used, it shows.
-    write(&disk, Path::new(DIR), &folded(&log([1; 16], "b", 20)), &whole.tail()).unwrap();
+    write(&disk, Path::new(DIR), &folded(&log([1; 16], "b", 20)).freeze(), &whole.tail()).unwrap();
     let recovered = recover(&disk, Path::new(DIR), &whole);
     assert_eq!(recovered.state, folded(&log([1; 16], "b", 20)));
 }
@@ -107,7 +107,7 @@ fn every_flipped_bit_is_noticed() {
         assert!(newest_first(&damaged, Path::new(DIR)).next().is_none(), "byte {offset}");
         assert_eq!(recover(&damaged, Path::new(DIR), &log).state, folded(&log));
     }
-    for length in [0, 1, 107, 108, bytes.len() - 1] {
+    for length in [0, 1, 31, 32, 99, 100, 107, 108, bytes.len() - 1] {
         let damaged = disk.copy();
         damaged.open(&path, Open::Write).unwrap().set_len(length as u64).unwrap();
         assert!(newest_first(&damaged, Path::new(DIR)).next().is_none(), "{length} bytes");

@@ -2,12 +2,18 @@
 //! the account at any moment follows from its history alone.
 
 use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 
+use super::rights::{Consumer, Grant};
+use super::stored::Source;
+use super::table::Table;
+use super::tokens::{Standing, Token};
 use crate::event::{
     AccountId, AccountKind, Actor, ConsumerId, Expiry, Fact, FamilyId, GrantId, Handle, IssuedToken,
-    Namespace, Recorded, RevocationReason, Text, TokenDigest, TokenId,
+    Namespace, Recorded, RevocationReason, Text, TokenId,
 };
 use crate::types::{Position, Time};
 
@@ -34,140 +40,6 @@ impl Status {
     }
 }
 
-/// Whether a token of a live account would work.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TokenStatus {
-    /// It would.
-    Active,
-    /// Its time is over.
-    Expired,
-    /// Somebody ended it.
-    Revoked,
-}
-
-impl TokenStatus {
-    /// The status in words: `active`, `expired` or `revoked`.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::Expired => "expired",
-            Self::Revoked => "revoked",
-        }
-    }
-}
-
-/// A token of an account.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Token {
-    /// The tokens it was rotated with.
-    pub family: FamilyId,
-    /// Digest of its secret, where known.
-    pub digest: Option<TokenDigest>,
-    /// What it may be used for.
-    pub scopes: Vec<Text>,
-    /// When it ends.
-    pub expiry: Expiry,
-    /// Its end was reported as an event.
-    pub expired: bool,
-    /// Somebody ended it: when and why.
-    pub revoked: Option<(Time, RevocationReason)>,
-    /// Its secret is known to others: it never comes back.
-    pub leaked: bool,
-    /// The token that replaced it.
-    pub replaced_by: Option<TokenId>,
-    /// When it was issued; `None` where the ledger met it later.
-    pub issued_at: Option<Time>,
-    /// When it was last reported as used.
-    pub last_used_at: Option<Time>,
-}
-
-impl Token {
-    fn met_later(id: &TokenId) -> Self {
-        Self {
-            family: FamilyId(id.0.clone()),
-            digest: None,
-            scopes: Vec::new(),
-            expiry: Expiry::Unknown,
-            expired: false,
-            revoked: None,
-            leaked: false,
-            replaced_by: None,
-            issued_at: None,
-            last_used_at: None,
-        }
-    }
-
-    fn issued(token: &IssuedToken, family: FamilyId, at: Time) -> Self {
-        Self {
-            family,
-            digest: token.digest.clone(),
-            scopes: token.scopes.clone(),
-            expiry: token.expiry,
-            issued_at: Some(at),
-            ..Self::met_later(&token.token)
-        }
-    }
-
-    /// The issue of a token that was met before it: what it is becomes known, and what has ended it stays.
-    fn describe(&mut self, issued: Self) {
-        let Self { family, digest, scopes, expiry, issued_at, .. } = issued;
-        // An overlap that has begun ends a token earlier than its own expiry does.
-        let expiry = match (self.expiry, expiry) {
-            (Expiry::At(known), Expiry::At(own)) => Expiry::At(known.min(own)),
-            (Expiry::At(known), _) => Expiry::At(known),
-            (_, own) => own,
-        };
-        *self = Self {
-            family,
-            digest,
-            scopes,
-            expiry,
-            issued_at,
-            expired: self.expired,
-            revoked: self.revoked,
-            leaked: self.leaked,
-            replaced_by: self.replaced_by.take(),
-            last_used_at: self.last_used_at,
-        };
-    }
-
-    /// Whether it works at a moment, its account being live. An unknown expiry never counts as over.
-    #[must_use]
-    pub fn status(&self, at: Time) -> TokenStatus {
-        match self.expiry {
-            _ if self.revoked.is_some() || self.leaked => TokenStatus::Revoked,
-            _ if self.expired => TokenStatus::Expired,
-            Expiry::At(end) if end <= at => TokenStatus::Expired,
-            _ => TokenStatus::Active,
-        }
-    }
-}
-
-/// A membership or right of an account.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Grant {
-    /// What it gives access to; `None`: what its id says.
-    pub resource: Option<Text>,
-    /// How much.
-    pub access: Option<Text>,
-    /// It ends by itself then.
-    pub expires_at: Option<Time>,
-}
-
-/// A component that uses an account.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Consumer {
-    /// What it is.
-    pub component: Option<Text>,
-    /// Where it is configured.
-    pub location: Option<Text>,
-    /// Such as `production`.
-    pub environment: Option<Text>,
-    /// The token it uses; `None`: the account as a whole.
-    pub token: Option<TokenId>,
-}
-
 /// How an account went.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deletion {
@@ -186,10 +58,6 @@ pub struct Deletion {
 pub struct Account {
     /// Its id, which is never reused for another account.
     pub id: AccountId,
-    /// Which life of this id it is, from 1.
-    pub incarnation: u32,
-    /// What it is.
-    pub kind: AccountKind,
     /// The name by which people know it.
     pub handle: Handle,
     /// Who answers for it.
@@ -198,27 +66,41 @@ pub struct Account {
     pub namespace: Option<Namespace>,
     /// Such as `production`.
     pub environment: Option<Text>,
-    /// Its deletion needs a second person.
-    pub protected: bool,
-    /// What else the platform knows.
-    pub attributes: BTreeMap<Text, String>,
-    /// Its tokens: a set, since a rotated account has several.
-    pub tokens: BTreeMap<TokenId, Token>,
-    /// Its grants.
-    pub grants: BTreeMap<GrantId, Grant>,
-    /// The components that use it.
-    pub consumers: BTreeMap<ConsumerId, Consumer>,
-    /// Rules that were turned on or off for it.
-    pub enforced: BTreeMap<Text, bool>,
-    /// Whether it is there.
-    pub status: Status,
-    /// How it went, if it did; kept when it comes back.
-    pub deletion: Option<Deletion>,
     /// When it was created; `None` where the ledger met it later.
     pub created_at: Option<Time>,
+    /// Its tokens: a set, since a rotated account has several.
+    #[serde(skip)]
+    pub tokens: Table<TokenId, Token>,
+    /// Its grants.
+    #[serde(skip)]
+    pub grants: Table<GrantId, Grant>,
+    /// `None` where it has nothing of it.
+    rare: Option<Box<Rare>>,
+    /// Which life of its id it is, from 1.
+    pub incarnation: u32,
+    /// What it is.
+    pub kind: AccountKind,
+    /// Its deletion needs a second person.
+    pub protected: bool,
+    /// Whether it is there.
+    pub status: Status,
     /// Its creation or import was recorded; otherwise only other facts about it were.
     pub introduced: bool,
 }
+
+/// What most accounts have nothing of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Rare {
+    #[serde(skip)]
+    attributes: Table<Text, String>,
+    #[serde(skip)]
+    consumers: Table<ConsumerId, Consumer>,
+    #[serde(skip)]
+    enforced: Table<Text, bool>,
+    pub(super) deletion: Option<Deletion>,
+}
+
+static NOTHING_RARE: LazyLock<Rare> = LazyLock::new(Rare::default);
 
 impl Account {
     /// A life that begins with whatever fact comes first.
@@ -232,21 +114,75 @@ impl Account {
             namespace: None,
             environment: None,
             protected: false,
-            attributes: BTreeMap::new(),
-            tokens: BTreeMap::new(),
-            grants: BTreeMap::new(),
-            consumers: BTreeMap::new(),
-            enforced: BTreeMap::new(),
+            tokens: Table::default(),
+            grants: Table::default(),
+            rare: None,
             status: Status::Live,
-            deletion: None,
             created_at: None,
             introduced: false,
         }
     }
 
+    fn rare(&self) -> &Rare {
+        self.rare.as_deref().unwrap_or(&NOTHING_RARE)
+    }
+
+    /// What else the platform knows.
+    #[must_use]
+    pub fn attributes(&self) -> &Table<Text, String> {
+        &self.rare().attributes
+    }
+
+    /// The components that use it.
+    #[must_use]
+    pub fn consumers(&self) -> &Table<ConsumerId, Consumer> {
+        &self.rare().consumers
+    }
+
+    /// Rules that were turned on or off for it.
+    #[must_use]
+    pub fn enforced(&self) -> &Table<Text, bool> {
+        &self.rare().enforced
+    }
+
+    /// How it went, if it did; kept when it comes back.
+    #[must_use]
+    pub fn deletion(&self) -> Option<&Deletion> {
+        self.rare().deletion.as_ref()
+    }
+
+    /// Two accounts with nothing rare are equal, however they came to have nothing.
+    pub(super) fn change_rare(&mut self, change: impl FnOnce(&mut Rare)) {
+        let mut rare = self.rare.take().unwrap_or_default();
+        change(&mut rare);
+        self.rare = (*rare != *NOTHING_RARE).then_some(rare);
+    }
+
     /// The tokens that work at a moment, if the account is live.
-    pub fn active_tokens(&self, at: Time) -> impl Iterator<Item = &TokenId> {
-        self.tokens.iter().filter(move |(_, token)| token.status(at) == TokenStatus::Active).map(|(id, _)| id)
+    #[must_use]
+    pub fn active_tokens(&self, at: Time) -> Vec<TokenId> {
+        self.tokens.active(at)
+    }
+
+    /// Writes what postcard leaves out.
+    pub(super) fn write_tables(&self, out: &mut dyn Write) -> io::Result<()> {
+        self.tokens.write(out)?;
+        self.grants.write(out)?;
+        let Some(Rare { attributes, consumers, enforced, .. }) = self.rare.as_deref() else { return Ok(()) };
+        attributes.write(out)?;
+        consumers.write(out)?;
+        enforced.write(out)
+    }
+
+    /// Reads what [`Account::write_tables`] wrote.
+    pub(super) fn read_tables(&mut self, source: &mut impl Source) -> io::Result<()> {
+        self.tokens = Table::read(source)?;
+        self.grants = Table::read(source)?;
+        let Some(rare) = self.rare.as_deref_mut() else { return Ok(()) };
+        rare.attributes = Table::read(source)?;
+        rare.consumers = Table::read(source)?;
+        rare.enforced = Table::read(source)?;
+        Ok(())
     }
 
     /// Takes a fact as true. Facts that contradict the account (a second creation, a token issued twice) change nothing
@@ -278,18 +214,19 @@ impl Account {
         if self.status == Status::Deleted {
             return;
         }
-        self.deletion = Some(Deletion {
+        let deletion = Deletion {
             position: recorded.position,
             occurred_at: recorded.event.occurred_at,
             actor: recorded.event.actor.clone(),
             status_before: self.status,
-        });
+        };
+        self.change_rare(|rare| rare.deletion = Some(deletion));
         self.status = Status::Deleted;
     }
 
     fn restore(&mut self) {
         if self.status == Status::Deleted {
-            self.status = self.deletion.as_ref().map_or(Status::Live, |d| d.status_before);
+            self.status = self.deletion().map_or(Status::Live, |d| d.status_before);
         }
     }
 
@@ -306,7 +243,7 @@ impl Account {
                 self.namespace.clone_from(namespace);
                 self.environment.clone_from(environment);
                 self.protected = *protected;
-                self.attributes.clone_from(attributes);
+                self.set_attributes(attributes, &[], true);
             }
             Fact::LegacyImported { kind, handle, namespace, .. } if !self.introduced => {
                 self.introduced = true;
@@ -326,42 +263,72 @@ impl Account {
                 set(&mut self.namespace, namespace.as_ref());
                 set(&mut self.environment, environment.as_ref());
                 set(&mut self.protected, protected.as_ref());
-                self.attributes.retain(|key, _| !attributes_removed.contains(key));
-                self.attributes.extend(attributes_set.clone());
+                self.set_attributes(attributes_set, attributes_removed, false);
             }
             _ => {}
         }
+    }
+
+    /// Removes some attributes, or all, and then sets others.
+    fn set_attributes(&mut self, set: &BTreeMap<Text, String>, removed: &[Text], all: bool) {
+        if set.is_empty() && self.attributes().is_empty() {
+            return;
+        }
+        self.change_rare(|rare| {
+            if all {
+                rare.attributes = Table::default();
+            }
+            removed.iter().for_each(|key| {
+                rare.attributes.remove(key);
+            });
+            set.iter().for_each(|(key, value)| rare.attributes.insert(key, value));
+        });
     }
 
     fn apply_right(&mut self, fact: &Fact) {
-        match fact.clone() {
+        match fact {
             Fact::GrantAdded { grant, resource, access, expires_at } => {
-                self.grants.insert(grant, Grant { resource, access, expires_at });
+                let added =
+                    Grant { resource: resource.clone(), access: access.clone(), expires_at: *expires_at };
+                self.grants.insert(grant, &added);
             }
             Fact::GrantChanged { grant, access, expires_at } => {
-                if let Some(known) = self.grants.get_mut(&grant) {
+                self.grants.update(grant, |known| {
                     set(&mut known.access, access.as_ref());
                     known.expires_at = expires_at.or(known.expires_at);
-                }
+                });
             }
             Fact::GrantRemoved { grant } => {
-                self.grants.remove(&grant);
+                self.grants.remove(grant);
             }
             Fact::EnforcementChanged { rule, enforced } => {
-                self.enforced.insert(rule, enforced);
+                self.change_rare(|rare| rare.enforced.insert(rule, enforced));
             }
             Fact::ConsumerDeclared { consumer, component, location, environment, token } => {
-                self.consumers.insert(consumer, Consumer { component, location, environment, token });
+                let declared = Consumer {
+                    component: component.clone(),
+                    location: location.clone(),
+                    environment: environment.clone(),
+                    token: token.clone(),
+                };
+                self.change_rare(|rare| rare.consumers.insert(consumer, &declared));
             }
-            Fact::ConsumerReleased { consumer } => {
-                self.consumers.remove(&consumer);
-            }
+            Fact::ConsumerReleased { consumer } => self.change_rare(|rare| {
+                rare.consumers.remove(consumer);
+            }),
             _ => {}
         }
     }
 
-    fn token(&mut self, id: &TokenId) -> &mut Token {
-        self.tokens.entry(id.clone()).or_insert_with(|| Token::met_later(id))
+    /// Changes how a token stands, one that is met now included.
+    fn restand(&mut self, id: &TokenId, change: impl Fn(&mut Standing)) {
+        if !self.tokens.restand(id, &change) {
+            let mut token = Token::met_later(id);
+            let mut standing = token.standing();
+            change(&mut standing);
+            token.stand(standing);
+            self.tokens.insert(id, &token);
+        }
     }
 
     fn apply_token(&mut self, fact: &Fact, at: Time) {
@@ -371,33 +338,31 @@ impl Account {
                 self.issue(token, family, at);
             }
             Fact::TokenRotated { old, new, overlap_until } => self.rotate(old, new, *overlap_until, at),
-            Fact::TokenExpired { token } => self.token(token).expired = true,
-            Fact::TokenRevoked { token, reason } => {
-                let token = self.token(token);
+            Fact::TokenExpired { token } => self.restand(token, |token| token.expired = true),
+            Fact::TokenRevoked { token, reason } => self.restand(token, |token| {
                 token.leaked |= *reason == RevocationReason::Leaked;
                 token.revoked.get_or_insert((at, *reason));
-            }
-            Fact::TokenReinstated { token, .. } => {
-                let token = self.token(token);
+            }),
+            Fact::TokenReinstated { token, .. } => self.restand(token, |token| {
                 if !token.leaked {
                     token.revoked = None;
                     token.expired = false;
                 }
-            }
+            }),
             Fact::TokenUsed { token, .. } => {
-                let token = self.token(token);
-                token.last_used_at = token.last_used_at.max(Some(at));
+                self.restand(token, |token| token.last_used_at = token.last_used_at.max(Some(at)));
             }
             _ => {}
         }
     }
 
     fn issue(&mut self, token: &IssuedToken, family: FamilyId, at: Time) {
-        match self.tokens.get_mut(&token.token) {
+        let issued = Token::issued(token, family, at);
+        match self.tokens.standing(&token.token) {
+            None => self.tokens.insert(&token.token, &issued),
             Some(known) if known.issued_at.is_some() => {}
-            Some(known) => known.describe(Token::issued(token, family, at)),
-            None => {
-                self.tokens.insert(token.token.clone(), Token::issued(token, family, at));
+            Some(_) => {
+                self.tokens.update(&token.token, |known| known.describe(issued));
             }
         }
     }
@@ -407,7 +372,7 @@ impl Account {
         if *old == new.token {
             return;
         }
-        let replaced = self.token(old);
+        let mut replaced = self.tokens.get(old).unwrap_or_else(|| Token::met_later(old));
         replaced.replaced_by = Some(new.token.clone());
         match (overlap_until, replaced.expiry) {
             (Some(end), Expiry::At(earlier)) => replaced.expiry = Expiry::At(end.min(earlier)),
@@ -416,8 +381,8 @@ impl Account {
                 replaced.revoked.get_or_insert((at, RevocationReason::Superseded));
             }
         }
-        let family = replaced.family.clone();
-        self.issue(new, family, at);
+        self.tokens.insert(old, &replaced);
+        self.issue(new, replaced.family, at);
     }
 }
 

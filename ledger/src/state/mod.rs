@@ -1,38 +1,83 @@
 //! What is true now: the fold of entries.
 
 mod account;
+mod accounts;
 mod digest;
+mod handles;
 mod registers;
+mod rights;
+mod shared;
 mod slot;
+mod stored;
+mod table;
 #[cfg(test)]
 mod tests;
+mod tokens;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
-pub use account::{Account, Consumer, Deletion, Grant, Status, Token, TokenStatus};
+pub use account::{Account, Deletion, Status};
 pub use digest::{DIGEST_CONTEXT, canonical, digest};
 pub use registers::{EmitterProgress, Plan, Registers, Run};
+pub use rights::{Consumer, Grant};
 pub use slot::Slot;
+pub use stored::Source;
+pub use table::{Packed, Table};
+pub use tokens::{Standing, Token, TokenStatus};
 
-use crate::event::{AccountId, Event, Handle, Namespace, PolicyMode, Recorded};
+use accounts::Accounts;
+use handles::{HandleKey, Handles};
+use shared::SharedTexts;
+
+use crate::event::{AccountId, Event, Fact, Handle, Namespace, PolicyMode, Recorded};
 use crate::types::{Position, StateRoot};
 
-/// A handle and the namespace in which it is unique.
-type HandleKey = (Option<Namespace>, Handle);
-
 /// The state of a ledger at a position.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default)]
 pub struct State {
-    accounts: BTreeMap<AccountId, Arc<Slot>>,
+    accounts: Accounts,
     /// Who has a handle: live and disabled accounts only.
-    handles: BTreeMap<HandleKey, BTreeSet<AccountId>>,
+    handles: Handles,
     registers: Arc<Registers>,
     /// The position of the next entry: everything below is folded in.
     next: Position,
+    /// No part of what is true: texts that many accounts have are held once.
+    shared: SharedTexts,
 }
+
+/// A state that stays as it is while the one that it was taken of goes on: for snapshots. It shares with that one
+/// whatever has not changed since.
+#[derive(Clone, Debug)]
+pub struct Frozen {
+    accounts: Accounts,
+    registers: Arc<Registers>,
+    next: Position,
+}
+
+impl Frozen {
+    /// Every entry below this position is folded in.
+    #[must_use]
+    pub fn next(&self) -> Position {
+        self.next
+    }
+
+    /// As [`State::root`].
+    #[must_use]
+    pub fn root(&self) -> StateRoot {
+        digest::root(self.accounts.iter())
+    }
+}
+
+impl PartialEq for State {
+    fn eq(&self, other: &Self) -> bool {
+        self.next == other.next
+            && self.registers == other.registers
+            && self.handles == other.handles
+            && self.accounts == other.accounts
+    }
+}
+
+impl Eq for State {}
 
 impl State {
     /// Every entry below this position is folded in.
@@ -49,7 +94,7 @@ impl State {
 
     /// All accounts, by id.
     pub fn slots(&self) -> impl Iterator<Item = &Slot> {
-        self.accounts.values().map(Arc::as_ref)
+        self.accounts.iter()
     }
 
     /// How many account ids there are.
@@ -70,7 +115,10 @@ impl State {
         namespace: Option<&Namespace>,
         handle: &Handle,
     ) -> impl Iterator<Item = &AccountId> {
-        self.handles.get(&(namespace.cloned(), handle.clone())).into_iter().flatten()
+        self.handles.of(HandleKey::of(namespace, handle)).filter(move |id| {
+            let account = self.slot(id).map(Slot::current);
+            account.is_some_and(|a| a.namespace.as_ref() == namespace && a.handle == *handle)
+        })
     }
 
     /// How broken rules are treated for an account: by its namespace's policy, else the ledger's.
@@ -83,6 +131,14 @@ impl State {
     #[must_use]
     pub fn root(&self) -> StateRoot {
         digest::root(self.slots())
+    }
+
+    /// The state as it is now, to be kept while this one goes on. Takes no time; what changes afterwards is copied
+    /// first, as long as the frozen one is there.
+    #[must_use]
+    pub fn freeze(&self) -> Frozen {
+        let (accounts, registers) = (self.accounts.clone(), Arc::clone(&self.registers));
+        Frozen { accounts, registers, next: self.next }
     }
 
     /// Takes the next entry's event as true.
@@ -113,11 +169,12 @@ impl State {
     pub fn undo(&mut self, undo: Undo) {
         if let Some((id, before)) = undo.account {
             let then = before.as_deref().and_then(handle_of);
-            let now = match before {
-                Some(slot) => self.accounts.insert(id.clone(), slot),
+            let now = self.slot(&id).and_then(handle_of);
+            match before {
+                Some(slot) => self.accounts.insert(slot),
                 None => self.accounts.remove(&id),
-            };
-            hold(&mut self.handles, now.as_deref().and_then(handle_of), then, &id);
+            }
+            self.handles.hold(now, then, &id);
         }
         if let Some(registers) = undo.registers {
             self.registers = registers;
@@ -126,20 +183,41 @@ impl State {
     }
 
     fn apply_to_account(&mut self, id: &AccountId, recorded: &Recorded) {
+        let describes = describes(&recorded.event.fact);
         match self.accounts.get_mut(id) {
             None => {
-                let slot = Slot::begin(id, recorded);
-                hold(&mut self.handles, None, handle_of(&slot), id);
-                self.accounts.insert(id.clone(), Arc::new(slot));
+                let mut slot = Slot::begin(id, recorded);
+                self.admit(&mut slot);
+                self.accounts.insert(Arc::new(slot));
             }
-            Some(slot) => {
+            Some(slot) if describes => {
                 let before = handle_of(slot);
-                let slot = Arc::make_mut(slot);
                 slot.apply(recorded);
-                hold(&mut self.handles, before, handle_of(slot), id);
+                self.shared.share(slot);
+                self.handles.hold(before, handle_of(slot), slot.id());
             }
+            Some(slot) => slot.apply(recorded),
         }
     }
+
+    /// Makes ready what an account that comes to the others needs.
+    fn admit(&mut self, slot: &mut Slot) {
+        self.shared.share(slot);
+        self.handles.hold(None, handle_of(slot), slot.id());
+    }
+}
+
+/// Whether a fact may change the properties of an account, its handle among them, or whether it is there.
+fn describes(fact: &Fact) -> bool {
+    matches!(
+        fact,
+        Fact::AccountCreated { .. }
+            | Fact::LegacyImported { .. }
+            | Fact::AccountUpdated { .. }
+            | Fact::OwnershipTransferred { .. }
+            | Fact::AccountDeleted { .. }
+            | Fact::AccountRestored { .. }
+    )
 }
 
 /// What was true of the subject of an event before it: see [`State::undo_of`].
@@ -150,30 +228,8 @@ pub struct Undo {
     next: Position,
 }
 
-/// The handle that an account takes, if it is there.
+/// The key of the handle that an account takes, if it is there.
 fn handle_of(slot: &Slot) -> Option<HandleKey> {
     let account = slot.current();
-    (account.status != Status::Deleted).then(|| (account.namespace.clone(), account.handle.clone()))
-}
-
-fn hold(
-    handles: &mut BTreeMap<HandleKey, BTreeSet<AccountId>>,
-    before: Option<HandleKey>,
-    after: Option<HandleKey>,
-    id: &AccountId,
-) {
-    if before == after {
-        return;
-    }
-    if let Some(key) = before
-        && let Some(holders) = handles.get_mut(&key)
-    {
-        holders.remove(id);
-        if holders.is_empty() {
-            handles.remove(&key);
-        }
-    }
-    if let Some(key) = after {
-        handles.entry(key).or_default().insert(id.clone());
-    }
+    (account.status != Status::Deleted).then(|| HandleKey::of(account.namespace.as_ref(), &account.handle))
 }

@@ -36,8 +36,9 @@ proptest! {
         history in testing::history(0..60), cut in any::<prop::sample::Index>()
     ) {
         let cut = cut.index(history.len() + 1);
-        let bytes = postcard::to_allocvec(&fold(&history[..cut])).unwrap();
-        let mut state: State = postcard::from_bytes(&bytes).unwrap();
+        let mut bytes = Vec::new();
+        fold(&history[..cut]).freeze().write(&mut bytes).unwrap();
+        let mut state = State::read(&mut bytes.as_slice()).unwrap();
         history[cut..].iter().for_each(|recorded| state.apply(recorded));
         let whole = fold(&history);
         prop_assert_eq!(state.root(), whole.root());
@@ -71,7 +72,7 @@ proptest! {
             let holds = state.holders(life.namespace.as_ref(), &life.handle).any(|id| *id == life.id);
             prop_assert_eq!(holds, life.status != Status::Deleted);
         }
-        let held: usize = state.handles.values().map(BTreeSet::len).sum();
+        let held = state.handles.len();
         let there = state.slots().filter(|slot| slot.current().status != Status::Deleted).count();
         prop_assert_eq!(held, there);
     }
@@ -80,7 +81,7 @@ proptest! {
     fn at_most_one_life_of_an_id_is_not_deleted(history in testing::history(0..60)) {
         for slot in fold(&history).slots() {
             let there = |life: &&Account| life.status != Status::Deleted;
-            prop_assert!(slot.lives().iter().filter(there).count() <= 1);
+            prop_assert!(slot.lives().filter(there).count() <= 1);
         }
     }
 
@@ -90,8 +91,8 @@ proptest! {
         let mut leaked = BTreeSet::new();
         for recorded in &history {
             state.apply(recorded);
-            for (slot, life) in state.slots().flat_map(|slot| slot.lives().iter().map(move |life| (slot, life))) {
-                for (id, token) in &life.tokens {
+            for (slot, life) in state.slots().flat_map(|slot| slot.lives().map(move |life| (slot, life))) {
+                for (id, token) in life.tokens.iter() {
                     let key = (slot.current().id.clone(), life.incarnation, id.clone());
                     if token.leaked {
                         leaked.insert(key);
@@ -110,12 +111,14 @@ proptest! {
             let life = slot.current();
             let mut other = life.clone();
             other.status = Status::Disabled;
-            other.deletion = None;
+            other.change_rare(|rare| rare.deletion = None);
             other.created_at = None;
-            for token in other.tokens.values_mut() {
-                token.last_used_at = Some(DAY);
-                token.issued_at = None;
-                token.scopes.reverse();
+            for id in life.tokens.keys() {
+                other.tokens.update(&id, |token| {
+                    token.last_used_at = Some(DAY);
+                    token.issued_at = None;
+                    token.scopes.reverse();
+                });
             }
             prop_assert_eq!(digest(life), digest(&other));
         }
@@ -156,15 +159,15 @@ fn account_after(facts: Vec<Fact>) -> Account {
 fn a_token_whose_revocation_is_recorded_before_its_issue_stays_revoked() {
     let revoked = Fact::TokenRevoked { token: token("t"), reason: RevocationReason::Unspecified };
     let account = account_after(vec![revoked, issued("t")]);
-    assert_eq!(account.tokens[&token("t")].status(DAY), TokenStatus::Revoked);
-    assert_eq!(account.tokens[&token("t")].expiry, Expiry::Never);
+    assert_eq!(account.tokens.get(&token("t")).unwrap().status(DAY), TokenStatus::Revoked);
+    assert_eq!(account.tokens.get(&token("t")).unwrap().expiry, Expiry::Never);
 }
 
 #[test]
 fn a_token_that_is_said_to_replace_itself_still_works() {
     let Fact::TokenIssued(new) = issued("t") else { unreachable!() };
     let rotated = Fact::TokenRotated { old: token("t"), new, overlap_until: None };
-    assert_eq!(account_after(vec![issued("t"), rotated]).active_tokens(DAY).count(), 1);
+    assert_eq!(account_after(vec![issued("t"), rotated]).active_tokens(DAY).len(), 1);
 }
 
 #[test]
@@ -172,13 +175,13 @@ fn a_token_whose_overlap_is_recorded_before_its_issue_still_ends_with_the_overla
     let Fact::TokenIssued(new) = issued("new") else { unreachable!() };
     let rotated = Fact::TokenRotated { old: token("old"), new, overlap_until: Some(DAY) };
     let account = account_after(vec![rotated, issued("old")]);
-    assert_eq!(account.active_tokens(DAY).collect::<Vec<_>>(), [&token("new")]);
+    assert_eq!(account.active_tokens(DAY), [token("new")]);
 }
 
 #[test]
 fn an_unknown_expiry_counts_as_active() {
     let used = Fact::TokenUsed { token: token("t"), uses: 1, consumer: None };
-    assert_eq!(account_after(vec![used]).active_tokens(DAY).count(), 1);
+    assert_eq!(account_after(vec![used]).active_tokens(DAY).len(), 1);
 }
 
 #[test]
@@ -193,7 +196,8 @@ fn a_rotated_token_with_an_overlap_works_until_its_end_and_not_longer() {
     let end = DAY.plus_seconds(60);
     let rotated = Fact::TokenRotated { old: token("old"), new, overlap_until: Some(end) };
     let account = account_after(vec![issued("old"), rotated]);
-    assert_eq!(account.active_tokens(DAY).count(), 2);
-    assert_eq!(account.active_tokens(end).collect::<Vec<_>>(), [&token("new")]);
-    assert_eq!(account.tokens[&token("new")].family, account.tokens[&token("old")].family);
+    assert_eq!(account.active_tokens(DAY).len(), 2);
+    assert_eq!(account.active_tokens(end), [token("new")]);
+    let family = |name| account.tokens.get(&token(name)).unwrap().family;
+    assert_eq!(family("new"), family("old"));
 }

@@ -242,8 +242,8 @@ fn what_was_done_after_the_deletion_is_kept() {
         "#]],
     );
     let account = story.at(HOUR).restored(1).account();
-    assert_eq!(account.grants[&grant_id("repo")].access, Some(Text::own("guest")));
-    assert!(account.tokens[&token("t1")].revoked.is_some());
+    assert_eq!(account.grants.get(&grant_id("repo")).unwrap().access, Some(Text::own("guest")));
+    assert!(account.tokens.get(&token("t1")).unwrap().revoked.is_some());
 }
 
 #[test]

@@ -42,7 +42,7 @@ fn an_account_that_was_stripped_and_then_deleted_comes_back_with_everything() {
     let after = story.at(HOUR).restored(1).account();
     assert_eq!(digest(&after), digest(&before));
     assert_eq!(after.tokens, before.tokens);
-    assert_eq!((after.grants, after.consumers), (before.grants, before.consumers));
+    assert_eq!((&after.grants, after.consumers()), (&before.grants, before.consumers()));
 }
 
 #[test]
@@ -228,7 +228,7 @@ fn properties_that_the_group_changed_come_back() {
     let account = story.at(HOUR).restored(1).account();
     assert_eq!(account.status, Status::Live);
     assert_eq!(account.handle.as_str(), "deploy-bot");
-    assert_eq!(account.attributes[&Text::own("team")], "payments");
+    assert_eq!(account.attributes().get(&Text::own("team")).as_deref(), Some("payments"));
 }
 
 #[test]

@@ -30,8 +30,8 @@ fn a_rotated_bot_comes_back_with_its_working_token_and_without_its_old_one() {
         (&after.tokens, &after.grants, &after.handle),
         (&account.tokens, &account.grants, &account.handle)
     );
-    assert_eq!(after.tokens[&token("new")].status(at(HOUR)), TokenStatus::Active);
-    assert_eq!(after.tokens[&token("old")].status(at(HOUR)), TokenStatus::Revoked);
+    assert_eq!(after.tokens.get(&token("new")).unwrap().status(at(HOUR)), TokenStatus::Active);
+    assert_eq!(after.tokens.get(&token("old")).unwrap().status(at(HOUR)), TokenStatus::Revoked);
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn a_newer_life_that_was_deleted_comes_back_as_itself() {
     assert_eq!(item.comes_back, ["account", "token/t2"]);
     let story = story.at(HOUR).restored(1);
     let slot = Slot::fold(&bot(), &story.history).unwrap();
-    let statuses: Vec<Status> = slot.lives().iter().map(|life| life.status).collect();
+    let statuses: Vec<Status> = slot.lives().map(|life| life.status).collect();
     assert_eq!(statuses, [Status::Deleted, Status::Live]);
 }
 
