@@ -10,8 +10,9 @@ use std::thread;
 use super::Reached;
 use super::chain::Chain;
 use super::effort::Effort;
-use super::join::{Join, Judged, judged};
+use super::join::{Join, Judged};
 use super::pieces::Pieces;
+use super::sound::Judge;
 use super::walk::Segment;
 use crate::disk::Disk;
 
@@ -38,9 +39,9 @@ pub(super) fn sound_ones(
 }
 
 fn alone(mut pieces: Pieces<'_>, join: &mut Join<'_>) {
-    let mut bytes = Vec::new();
+    let (mut judge, mut bytes) = (Judge::default(), Vec::new());
     while let Some(piece) = pieces.next(bytes) {
-        if judged(piece.as_ref()).and_then(|piece| join.take(piece)).is_none() {
+        if Judged::of(piece.as_ref(), &mut judge).and_then(|piece| join.take(piece)).is_none() {
             return;
         }
         bytes = piece.map(|piece| piece.bytes).unwrap_or_default();
@@ -76,7 +77,7 @@ struct Taking<'a> {
 type Done = (u64, Option<Judged>);
 
 fn work(taking: &Mutex<Taking<'_>>, done: Sender<Done>) {
-    let mut bytes = Vec::new();
+    let (mut judge, mut bytes) = (Judge::default(), Vec::new());
     loop {
         let Ok(mut take) = taking.lock() else { return };
         if take.permits.recv().is_err() {
@@ -86,7 +87,7 @@ fn work(taking: &Mutex<Taking<'_>>, done: Sender<Done>) {
         let number = take.number;
         take.number += 1;
         drop(take);
-        if done.send((number, judged(piece.as_ref()))).is_err() {
+        if done.send((number, Judged::of(piece.as_ref(), &mut judge))).is_err() {
             return;
         }
         bytes = piece.map(|piece| piece.bytes).unwrap_or_default();

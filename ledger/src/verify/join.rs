@@ -28,20 +28,16 @@ pub(super) struct Judged {
 }
 
 impl Judged {
-    /// Judges a piece; `None` where it is not sound.
-    pub(super) fn of(piece: &Piece) -> Option<Self> {
+    /// Judges a piece; `None` where it is not sound, or could not be cut.
+    pub(super) fn of(piece: Result<&Piece, &Uncut>, judge: &mut sound::Judge) -> Option<Self> {
+        let piece = piece.ok()?;
         let stretch = match piece.framed {
             0 => None,
-            _ => Some(sound::judge(piece)?),
+            _ => Some(judge.judge(piece)?),
         };
         let (segment, header) = (piece.segment, piece.header);
         Some(Self { segment, header, stretch, behind: piece.behind(), last: piece.last })
     }
-}
-
-/// A piece that was cut and judged; `None` where it is not sound.
-pub(super) fn judged(piece: Result<&Piece, &Uncut>) -> Option<Judged> {
-    piece.ok().and_then(Judged::of)
 }
 
 /// The log so far.

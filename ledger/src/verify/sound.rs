@@ -7,7 +7,7 @@ use super::chain::after;
 use super::footer::STRIDE;
 use super::frame::{FrameHeader, names};
 use super::pieces::Piece;
-use crate::entry::{self, ENTRY_VERSION, HEADER_FIXED_BYTES, IdKey};
+use crate::entry::{ENTRY_VERSION, HEADER_FIXED_BYTES, IdKey, Linker};
 use crate::types::{Emitter, LedgerUid, Link, Position, Time};
 
 /// What an entry requires of those before it.
@@ -75,51 +75,68 @@ pub(super) struct Stretch {
     pub(super) offsets: Vec<u64>,
 }
 
-/// Judges the frames of a piece, of which there is at least one; `None` where anything is not as it should be.
-pub(super) fn judge(piece: &Piece) -> Option<Stretch> {
-    let mut frames = piece.frames();
-    let first = names(FrameHeader::read(frames)?.entry(frames))?.1;
-    let mut reading = Reading { uid: piece.header.uid, emitter: None };
-    let mut stretch: Option<Stretch> = None;
-    let mut at = piece.offset;
-    let mut position = first;
-    while !frames.is_empty() {
-        let header = FrameHeader::read(frames)?;
-        let (frame, rest) = frames.split_at_checked(header.frame_bytes() as usize)?;
-        let entry = header.entry(frame);
-        let sound = header.sound(piece.header.uid, position) && header.holds(entry) && header.ended(frame);
-        let plausible = header.in_batch() && u64::from(header.lag) <= position.0;
-        let (requires, key) = reading.entry(entry, header.batch).filter(|_| sound && plausible)?;
-        let gives = Gives::behind(&requires, entry::link(entry));
-        let stretch = match &mut stretch {
-            Some(stretch) if stretch.gives.fits(&requires) => stretch,
-            Some(_) => return None,
-            none => none.insert(Stretch { requires, gives, last: at, keys: Vec::new(), offsets: Vec::new() }),
-        };
-        (stretch.gives, stretch.last) = (gives, at);
-        stretch.keys.push(key.0);
-        if position.0.wrapping_sub(piece.header.first.0).is_multiple_of(STRIDE) {
-            stretch.offsets.push(at);
-        }
-        at += header.frame_bytes();
-        position = after(position, 1);
-        frames = rest;
-    }
-    stretch
-}
-
-/// Reads entries. Most have the emitter of the one before.
-struct Reading {
-    uid: LedgerUid,
+/// Judges pieces, and keeps what it needs for the next one.
+#[derive(Default)]
+pub(super) struct Judge {
+    linker: Linker,
+    /// The emitter of the last entry, which most entries share with the one before.
     emitter: Option<Emitter>,
 }
 
-impl Reading {
+/// The frames of a piece, each of which is sound by itself.
+struct Frames<'a> {
+    entries: Vec<&'a [u8]>,
+    requires: Vec<Requires>,
+    keys: Vec<u64>,
+    offsets: Vec<u64>,
+    /// The offset of the last frame.
+    last: u64,
+}
+
+impl Judge {
+    /// Judges the frames of a piece, of which there is at least one; `None` where anything is not as it should be.
+    pub(super) fn judge(&mut self, piece: &Piece) -> Option<Stretch> {
+        let frames = self.frames(piece)?;
+        let links = self.linker.links(&frames.entries);
+        let first = frames.requires.first()?;
+        let mut gives = Gives::behind(first, *links.first()?);
+        for (requires, link) in frames.requires.iter().zip(links).skip(1) {
+            gives.fits(requires).then_some(())?;
+            gives = Gives::behind(requires, *link);
+        }
+        let Frames { keys, offsets, last, .. } = frames;
+        Some(Stretch { requires: *first, gives, last, keys, offsets })
+    }
+
+    fn frames<'a>(&mut self, piece: &'a Piece) -> Option<Frames<'a>> {
+        let mut bytes = piece.frames();
+        let (mut at, mut position) = (piece.offset, names(FrameHeader::read(bytes)?.entry(bytes))?.1);
+        let (entries, requires, keys, offsets) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut frames = Frames { entries, requires, keys, offsets, last: at };
+        while !bytes.is_empty() {
+            let header = FrameHeader::read(bytes)?;
+            let (frame, rest) = bytes.split_at_checked(header.frame_bytes() as usize)?;
+            let entry = sound_entry(&header, frame, piece.header.uid, position)?;
+            let (requires, key) = self.entry(entry, piece.header.uid, header.batch)?;
+            frames.entries.push(entry);
+            frames.requires.push(requires);
+            frames.keys.push(key.0);
+            if position.0.wrapping_sub(piece.header.first.0).is_multiple_of(STRIDE) {
+                frames.offsets.push(at);
+            }
+            frames.last = at;
+            at += header.frame_bytes();
+            position = after(position, 1);
+            bytes = rest;
+        }
+        Some(frames)
+    }
+
     /// What an entry requires, and its key; `None` where it is no entry of this ledger that this program can read.
-    fn entry(&mut self, entry: &[u8], batch: (u16, u16)) -> Option<(Requires, IdKey)> {
+    fn entry(&mut self, entry: &[u8], uid: LedgerUid, batch: (u16, u16)) -> Option<(Requires, IdKey)> {
         let (fixed, rest) = entry.split_first_chunk::<HEADER_FIXED_BYTES>()?;
         let mut fields = Fields(fixed);
-        let ours = fields.take()? == [ENTRY_VERSION] && fields.take()? == self.uid.0;
+        let ours = fields.take()? == [ENTRY_VERSION] && fields.take()? == uid.0;
         let position = Position(u64::from_le_bytes(fields.take()?));
         let epoch = u32::from_le_bytes(fields.take()?);
         let previous = Link(fields.take()?);
@@ -137,6 +154,19 @@ impl Reading {
         }
         self.emitter.as_ref()
     }
+}
+
+/// The entry of a frame that is as it was written for this position.
+fn sound_entry<'a>(
+    header: &FrameHeader,
+    frame: &'a [u8],
+    uid: LedgerUid,
+    position: Position,
+) -> Option<&'a [u8]> {
+    let entry = header.entry(frame);
+    let as_written = header.sound(uid, position) && header.holds(entry) && header.ended(frame);
+    let plausible = header.in_batch() && u64::from(header.lag) <= position.0;
+    (as_written && plausible).then_some(entry)
 }
 
 /// Takes fields of fixed size off the front of bytes.
