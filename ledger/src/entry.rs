@@ -19,10 +19,15 @@
 //! `link = BLAKE3 derive_key("tokenledger 2026 entry link v1", entry)`: one hash over every stored byte, and through
 //! the header over the whole past.
 
+mod links;
+
 use std::sync::LazyLock;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use uuid::Uuid;
+
+use links::Context;
+pub use links::Linker;
 
 use crate::types::{Emitter, LedgerUid, Link, Position, Time};
 
@@ -34,6 +39,8 @@ pub const ENTRY_VERSION: u8 = 1;
 pub const HEADER_FIXED_BYTES: usize = 86;
 /// The context of BLAKE3's key derivation, which sets links apart from every other hash in the world.
 pub const LINK_CONTEXT: &str = "tokenledger 2026 entry link v1";
+/// The same for the keys of event ids.
+const ID_CONTEXT: &str = "tokenledger 2026 event id v1";
 
 /// What the ledger adds to an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -169,13 +176,12 @@ impl IdKey {
     /// The key of an event.
     #[must_use]
     pub fn of(emitter: &Emitter, event_id: &Uuid) -> Self {
-        static KEYED: LazyLock<blake3::Hasher> =
-            LazyLock::new(|| blake3::Hasher::new_derive_key("tokenledger 2026 event id v1"));
-        let mut hasher = KEYED.clone();
-        hasher.update(emitter.as_str().as_bytes()).update(&[0]).update(event_id.as_bytes());
-        let mut key = [0; 8];
-        hasher.finalize_xof().fill(&mut key);
-        Self(u64::from_le_bytes(key))
+        static CONTEXT: LazyLock<Context> = LazyLock::new(|| Context::new(ID_CONTEXT));
+        let parts = [emitter.as_str().as_bytes(), &[0], event_id.as_bytes()];
+        let hash =
+            CONTEXT.of_block(&parts).unwrap_or_else(|| blake3::derive_key(ID_CONTEXT, &parts.concat()));
+        let [a, b, c, d, e, f, g, h, ..] = hash;
+        Self(u64::from_le_bytes([a, b, c, d, e, f, g, h]))
     }
 }
 

@@ -23,7 +23,8 @@ fn record_of(event: &Event, stored: &[u8], position: u64, recorded_at: Time) -> 
         emitter: event.emitter.clone(),
     };
     let entry = entry::encode(&header, stored).unwrap();
-    Record { link: entry::link(&entry), entry: entry.into(), batch: (0, 1) }
+    let link = entry::link(&entry);
+    Record::new(entry.into(), link, (0, 1))
 }
 
 fn defined(records: &[(Position, Record)]) -> Vec<pb::LedgerEvent> {

@@ -197,7 +197,7 @@ impl InFile {
         let (uid, position) = (self.span.uid, place.position);
         let Found::Whole(header, entry) = frame::look(bytes.get(at..)?, uid, position) else { return None };
         continues(entry, uid, position, None).ok()?;
-        Some(Record { entry: bytes.slice_ref(entry), link: entry::link(entry), batch: header.batch })
+        Some(Record::new(bytes.slice_ref(entry), entry::link(entry), header.batch))
     }
 }
 

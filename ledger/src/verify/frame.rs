@@ -91,11 +91,11 @@ impl FrameHeader {
 }
 
 fn header_crc(uid: LedgerUid, position: Position, raw: &[u8; 16]) -> u32 {
-    let mut crc = crc32fast::Hasher::new();
-    crc.update(&uid.0);
-    crc.update(&position.0.to_le_bytes());
-    crc.update(raw);
-    crc.finalize()
+    let mut covered = [0; 40];
+    covered[..16].copy_from_slice(&uid.0);
+    covered[16..24].copy_from_slice(&position.0.to_le_bytes());
+    covered[24..].copy_from_slice(raw);
+    crc32fast::hash(&covered)
 }
 
 /// Tells for which of many positions a header was written. CRCs are linear, so that each position makes its own
