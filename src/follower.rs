@@ -2,13 +2,14 @@
 //! and built anew; a follower never slows the writer.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ledger::log::{LogStore, ReadError, Tail};
 use ledger::replay;
 use ledger::types::{LedgerName, Link, Position};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::metrics::LedgerMetrics;
@@ -24,6 +25,14 @@ const READ_ENTRIES: u64 = 4_096;
 const FLUSH_IDLE: Duration = Duration::from_millis(500);
 /// How long to wait before a store that refuses is asked again.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// How long entries gather before they are indexed, where nobody waits for them: at each sync of a few entries the
+/// follower would wake and read for itself what it reads at once a little later.
+const LINGER: Duration = Duration::from_millis(20);
+/// Where the log grows by so many entries while a piece is indexed, appends are at full speed, and the follower leaves
+/// them the processor for [`YIELD`] times as long as it had it; unless somebody waits.
+const BUSY_ENTRIES: u64 = 1_024;
+const YIELD: u32 = 2;
 
 /// The store of all projections, replaced as a whole where it is in doubt as a whole.
 pub struct Shelf {
@@ -83,14 +92,55 @@ enum Order {
     Rebuild(mpsc::Sender<Progress>),
 }
 
+/// Those who wait for the index to catch up: without them it may take its time.
+#[derive(Debug, Default)]
+struct Waiting {
+    askers: AtomicUsize,
+    came: Notify,
+}
+
+impl Waiting {
+    fn anybody(&self) -> bool {
+        self.askers.load(Ordering::Acquire) > 0
+    }
+
+    /// Returns after a pause, or as soon as somebody waits.
+    async fn pause(&self, pause: Duration) {
+        if !self.anybody() {
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.came.notified() => {}
+            }
+        }
+    }
+}
+
+/// Somebody waits for the index as long as this lives.
+pub struct Asker(Arc<Waiting>);
+
+impl Drop for Asker {
+    fn drop(&mut self) {
+        self.0.askers.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 /// The way to a ledger's projection. Cheap to clone; the follower ends when the last one is dropped.
 #[derive(Clone)]
 pub struct Projection {
     seen: watch::Receiver<Projected>,
     orders: mpsc::Sender<Order>,
+    waiting: Arc<Waiting>,
 }
 
 impl Projection {
+    /// Makes the index catch up without a pause, as long as what is returned lives.
+    #[must_use]
+    pub fn hurry(&self) -> Asker {
+        self.waiting.askers.fetch_add(1, Ordering::AcqRel);
+        self.waiting.came.notify_one();
+        Asker(Arc::clone(&self.waiting))
+    }
+
     /// What queries see, and word of every change.
     #[must_use]
     pub fn seen(&self) -> watch::Receiver<Projected> {
@@ -119,8 +169,19 @@ pub fn start(
     let nothing = Projected { reader: None, next: Position(0), generation: 0, damaged: false };
     let (sender, seen) = watch::channel(nothing);
     let (orders, receiver) = mpsc::channel(16);
-    let follower = Follower { name, log, tail, shelf, metrics, seen: sender, orders: receiver, live: None };
-    (Projection { seen, orders }, tokio::spawn(follower.run()))
+    let waiting = Arc::<Waiting>::default();
+    let follower = Follower {
+        name,
+        log,
+        tail,
+        shelf,
+        metrics,
+        seen: sender,
+        orders: receiver,
+        waiting: Arc::clone(&waiting),
+        live: None,
+    };
+    (Projection { seen, orders, waiting }, tokio::spawn(follower.run()))
 }
 
 struct Follower {
@@ -131,6 +192,7 @@ struct Follower {
     metrics: LedgerMetrics,
     seen: watch::Sender<Projected>,
     orders: mpsc::Receiver<Order>,
+    waiting: Arc<Waiting>,
     live: Option<Live>,
 }
 
@@ -173,7 +235,10 @@ impl Follower {
             }
             self.catch_up().await;
             tokio::select! {
-                changed = self.tail.changed() => if changed.is_err() { break },
+                changed = self.tail.changed() => {
+                    if changed.is_err() { break }
+                    self.waiting.pause(LINGER).await;
+                }
                 order = self.orders.recv() => match order {
                     Some(order) => self.obey(order).await,
                     None => break,
@@ -226,7 +291,7 @@ impl Follower {
                 self.live = Some(live);
                 return;
             }
-            let log = Arc::clone(&self.log);
+            let (log, began) = (Arc::clone(&self.log), Instant::now());
             let (live, result) = blocking(move || {
                 let result = index_some(&mut live, log.as_ref(), to);
                 (live, result)
@@ -236,6 +301,9 @@ impl Follower {
             self.live = Some(live);
             if !self.survives(result).await {
                 return;
+            }
+            if self.tail.borrow().next.0 >= to.0 + BUSY_ENTRIES {
+                self.waiting.pause(began.elapsed() * YIELD).await;
             }
         }
     }

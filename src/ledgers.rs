@@ -61,8 +61,8 @@ pub enum OpenError {
     NotALedger(PathBuf),
 }
 
-/// One open ledger: the ways to its writer, reader, restorer and projection.
-#[derive(Clone)]
+/// One open ledger: the ways to its writer, reader, restorer and projection. A call shares it: the writer ends when the
+/// last call that could ask it has.
 pub struct Ledger {
     /// Its name.
     pub name: LedgerName,
@@ -93,7 +93,7 @@ pub struct Shared {
 }
 
 struct Opened {
-    ledger: Ledger,
+    ledger: Arc<Ledger>,
     writing: JoinHandle<()>,
     following: JoinHandle<()>,
 }
@@ -153,23 +153,23 @@ impl Ledgers {
 
     /// An open ledger that has entries.
     #[must_use]
-    pub fn get(&self, name: &LedgerName) -> Option<Ledger> {
+    pub fn get(&self, name: &LedgerName) -> Option<Arc<Ledger>> {
         let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
-        open.get(name).map(|opened| opened.ledger.clone()).filter(|ledger| !ledger.is_empty())
+        open.get(name).map(|opened| Arc::clone(&opened.ledger)).filter(|ledger| !ledger.is_empty())
     }
 
     /// All ledgers that have entries, by name.
     #[must_use]
-    pub fn all(&self) -> Vec<Ledger> {
+    pub fn all(&self) -> Vec<Arc<Ledger>> {
         let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
-        open.values().map(|opened| opened.ledger.clone()).filter(|ledger| !ledger.is_empty()).collect()
+        open.values().map(|opened| Arc::clone(&opened.ledger)).filter(|ledger| !ledger.is_empty()).collect()
     }
 
     /// A ledger to append to. Nothing is written before its first event is.
     ///
     /// # Errors
     /// [`OpenError`].
-    pub async fn get_or_open(&self, name: &LedgerName) -> Result<Ledger, OpenError> {
+    pub async fn get_or_open(&self, name: &LedgerName) -> Result<Arc<Ledger>, OpenError> {
         if let Some(ledger) = self.find(name) {
             return Ok(ledger);
         }
@@ -200,12 +200,12 @@ impl Ledgers {
         self.stopping.send_replace(true);
     }
 
-    fn find(&self, name: &LedgerName) -> Option<Ledger> {
+    fn find(&self, name: &LedgerName) -> Option<Arc<Ledger>> {
         let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
-        open.get(name).map(|opened| opened.ledger.clone())
+        open.get(name).map(|opened| Arc::clone(&opened.ledger))
     }
 
-    async fn open_ledger(&self, name: &LedgerName) -> Result<Ledger, OpenError> {
+    async fn open_ledger(&self, name: &LedgerName) -> Result<Arc<Ledger>, OpenError> {
         let (dir, disk) =
             (self.shared.data.join("ledgers").join(name.as_str()), Arc::clone(&self.shared.disk));
         let failed = |reason: String| OpenError::Ledger { name: name.clone(), reason };
@@ -214,7 +214,7 @@ impl Ledgers {
             tokio::task::spawn_blocking(move || recover(&disk, &dir, options, &ledger_name)).await;
         let recovered = recovered.map_err(|e| failed(e.to_string()))?.map_err(failed)?;
         let opened = self.start(name, recovered).map_err(failed)?;
-        let ledger = opened.ledger.clone();
+        let ledger = Arc::clone(&opened.ledger);
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
         open.insert(name.clone(), opened);
         Ok(ledger)
@@ -246,7 +246,7 @@ impl Ledgers {
         let reader = Reader::new(log, projection.clone(), writer.tail());
         let restorer = Restorer::new(reader.clone(), writer.clone(), Arc::clone(&self.shared.clock));
         let ledger = Ledger { name: name.clone(), writer, reader, restorer, projection, damage };
-        Ok(Opened { ledger, writing, following })
+        Ok(Opened { ledger: Arc::new(ledger), writing, following })
     }
 
     /// Lets every writer finish what it has, and writes snapshots. Calls that come later are told that the server is

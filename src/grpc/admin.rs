@@ -54,13 +54,13 @@ impl AdminService for Admin {
         let after = page::open(&"ledgers", &request.page_token)?;
         let all = self.ledgers.all();
         let rest = all.iter().filter(|l| after.as_deref().is_none_or(|after| l.name.as_str() > after));
-        let mut ledgers: Vec<&Ledger> = rest.collect();
+        let mut ledgers: Vec<&Arc<Ledger>> = rest.collect();
         let limit = page::size(request.page_size);
         let more = ledgers.len() > limit;
         ledgers.truncate(limit);
         let next = if more { ledgers.last().map(|ledger| ledger.name.to_string()) } else { None };
         Ok(Response::new(pb::ListLedgersResponse {
-            ledgers: ledgers.into_iter().map(describe).collect(),
+            ledgers: ledgers.into_iter().map(|ledger| describe(ledger)).collect(),
             next_page_token: next.map_or_else(String::new, |next| page::token(&"ledgers", &next)),
         }))
     }

@@ -35,7 +35,7 @@ impl Append {
         Self { ledgers }
     }
 
-    async fn ledger(&self, name: &LedgerName) -> Result<Ledger, Status> {
+    async fn ledger(&self, name: &LedgerName) -> Result<Arc<Ledger>, Status> {
         self.ledgers.get_or_open(name).await.map_err(|e: OpenError| {
             tracing::error!(ledger = %name, error = %e, "the ledger can't be opened");
             status::status(Code::Unavailable, "ledger_unavailable", e.to_string())

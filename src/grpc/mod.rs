@@ -24,7 +24,7 @@ use crate::wire::status::status;
 pub const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// The ledger of a request.
-fn existing(ledgers: &Arc<Ledgers>, name: &str) -> Result<Ledger, Status> {
+fn existing(ledgers: &Arc<Ledgers>, name: &str) -> Result<Arc<Ledger>, Status> {
     let name = convert::ledger_name(name)?;
     ledgers.get(&name).ok_or_else(|| no_ledger(&name))
 }

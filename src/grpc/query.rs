@@ -136,7 +136,7 @@ impl QueryService for Query {
         let request = request.into_inner();
         let ledger = existing(&self.ledgers, &request.ledger)?;
         let (sender, receiver) = mpsc::channel(TAIL_MESSAGES);
-        let (reader, mut stopping) = (ledger.reader, self.ledgers.stopping());
+        let (reader, mut stopping) = (ledger.reader.clone(), self.ledgers.stopping());
         tokio::spawn(async move {
             let from = Position(request.from_position);
             tokio::select! {

@@ -193,6 +193,7 @@ impl Reader {
         let wanted = self.tail.borrow().next.max(min_position.map_or(Position(0), Position::next));
         let mut seen = self.projection.seen();
         let asked = min_position.map_or(Position(0), Position::next);
+        let _asker = (seen.borrow().next < wanted).then(|| self.projection.hurry());
         let reached = seen.wait_for(|seen| {
             // Before a damaged entry stands all that can be answered from.
             let as_far_as_possible = seen.damaged && seen.next >= asked;
