@@ -175,11 +175,7 @@ fn serve_grpc(
     let query = QueryServiceServer::new(Query::new(Arc::clone(&ledgers)));
     let restore = RestoreServiceServer::new(Restore::new(Arc::clone(&ledgers)));
     let admin = AdminServiceServer::new(Admin::new(Arc::clone(&ledgers)));
-    let router = tonic::transport::Server::builder()
-        .tcp_nodelay(true)
-        .timeout(CALL_MAX)
-        .max_concurrent_streams(STREAMS_MAX)
-        .http2_keepalive_interval(Some(Duration::from_secs(30)))
+    let router = as_served(tonic::transport::Server::builder())
         .trace_fn(|request| {
             tracing::info_span!("call", method = request.uri().path(), request = request_id(request))
         })
@@ -198,6 +194,15 @@ fn serve_grpc(
         }
         watching.abort();
     })
+}
+
+/// How connections are treated; what is measured beside the product shares it.
+pub(crate) fn as_served(server: tonic::transport::Server) -> tonic::transport::Server {
+    server
+        .tcp_nodelay(true)
+        .timeout(CALL_MAX)
+        .max_concurrent_streams(STREAMS_MAX)
+        .http2_keepalive_interval(Some(Duration::from_secs(30)))
 }
 
 /// The id that a caller gave its request, if it did.
