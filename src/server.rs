@@ -175,10 +175,7 @@ fn serve_grpc(
     let query = QueryServiceServer::new(Query::new(Arc::clone(&ledgers)));
     let restore = RestoreServiceServer::new(Restore::new(Arc::clone(&ledgers)));
     let admin = AdminServiceServer::new(Admin::new(Arc::clone(&ledgers)));
-    let router = tonic::transport::Server::builder()
-        .timeout(CALL_MAX)
-        .max_concurrent_streams(STREAMS_MAX)
-        .http2_keepalive_interval(Some(Duration::from_secs(30)))
+    let router = as_served(tonic::transport::Server::builder())
         .trace_fn(|request| match request_id(request) {
             // Without an id there is nothing by which its lines could be told from others.
             None => tracing::Span::none(),
@@ -193,14 +190,26 @@ fn serve_grpc(
     let watching = tokio::spawn(watch_health(health, Arc::downgrade(&ledgers), stopped.clone()));
     drop(ledgers);
     Ok(async move {
-        // The builder's own setting is for sockets that it opens itself. Without it, an answer of several packets waits
-        // for the caller's delayed acknowledgement: 40 ms.
-        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+        let incoming = accepted_from(listener);
         if let Err(error) = router.serve_with_incoming_shutdown(incoming, stops(stopped)).await {
             tracing::error!(%error, "the server failed");
         }
         watching.abort();
     })
+}
+
+/// How connections are treated; what is measured beside the product shares it.
+pub(crate) fn as_served(server: tonic::transport::Server) -> tonic::transport::Server {
+    server
+        .timeout(CALL_MAX)
+        .max_concurrent_streams(STREAMS_MAX)
+        .http2_keepalive_interval(Some(Duration::from_secs(30)))
+}
+
+/// The connections of a socket. The builder's option of the same name is for sockets that it opens itself; without it an
+/// answer of several packets waits for the caller's delayed acknowledgement: 40 ms.
+pub(crate) fn accepted_from(listener: TcpListener) -> TcpIncoming {
+    TcpIncoming::from(listener).with_nodelay(Some(true))
 }
 
 /// The id that a caller gave its request, if it did.

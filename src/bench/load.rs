@@ -1,148 +1,69 @@
 //! The closed loop: each client sends its next request when the last one is acknowledged.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
-use hdrhistogram::Histogram;
-use prost::Message;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Request;
 use tonic::client::Grpc;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::Channel;
+use tonic::{Code, Request, Status};
 
 use super::bytes_codec::BytesCodec;
-use super::workload::{ACCOUNTS, EVENT_BYTES, Workload};
-use super::{BenchError, Load};
+use super::supply::{Share, batch_of};
+use super::tally::Tally;
+use super::workload::{Cast, Workload};
+use super::{BenchError, Load, Until, pace};
 use crate::wire::pb;
 
-/// How many bytes of events are made beforehand at most.
-const PREPARED_BYTES_MAX: usize = 384 * 1024 * 1024;
-/// More events a second than this are not to be expected, one by one or in batches.
-const SINGLE_EVENTS_PER_S_MAX: f64 = 100_000.0;
-const BATCH_EVENTS_PER_S_MAX: f64 = 1_000_000.0;
 /// Events of one request while the accounts are made.
 const OPENING_BATCH: usize = 500;
 
-/// What became of the load.
-#[derive(Debug)]
-pub(super) struct Tally {
-    /// Events acknowledged.
-    pub(super) events: u64,
-    /// From the first request to the last acknowledgement.
-    pub(super) elapsed: Duration,
-    /// Of requests, in nanoseconds.
-    pub(super) latencies: Histogram<u64>,
-}
-
-impl Default for Tally {
-    fn default() -> Self {
-        // One nanosecond to one minute in three digits: bounds that the histogram always takes.
-        #[expect(clippy::unwrap_used, reason = "the bounds are constants")]
-        let latencies = Histogram::new_with_bounds(1, 60_000_000_000, 3).unwrap();
-        Self { events: 0, elapsed: Duration::ZERO, latencies }
-    }
-}
-
-impl Tally {
-    pub(super) fn events_per_s(&self) -> f64 {
-        if self.elapsed.is_zero() { 0.0 } else { self.events as f64 / self.elapsed.as_secs_f64() }
-    }
-
-    fn acknowledge(&mut self, events: u64, since: Instant) {
-        self.events += events;
-        let nanos = u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.latencies.saturating_record(nanos);
-    }
-
-    fn add(&mut self, other: &Self) {
-        self.events += other.events;
-        self.elapsed = self.elapsed.max(other.elapsed);
-        // Both have the same bounds, so that nothing can fall out.
-        let _ = self.latencies.add(&other.latencies);
-    }
-}
-
 /// Makes the accounts, tokens and grants that the load is about.
-pub(super) async fn open(channels: &[Channel], ledger: &str, clients: usize) -> Result<(), BenchError> {
-    let Some(channel) = channels.first() else { return Err(BenchError("there is no connection".to_owned())) };
-    for client in 0..clients.min(ACCOUNTS) {
-        let events = Workload::new(client, clients).opening();
-        for batch in events.chunks(OPENING_BATCH) {
-            let request = encoded_batch(ledger, batch.to_vec());
-            call_batch(Grpc::new(channel.clone()), request, batch.len()).await?;
-        }
+pub(super) async fn open(channels: &[Channel], ledger: &str, cast: Cast) -> Result<(), BenchError> {
+    for share in 0..cast.shares.min(cast.accounts) {
+        send_all(channels, ledger, Workload::new(cast, share).opening()).await?;
     }
     Ok(())
 }
 
-/// What each client will send, encoded, on as many threads as there are.
-pub(super) async fn requests(ledger: &str, load: Load) -> Result<Vec<Vec<Bytes>>, BenchError> {
-    let most = if load.batch > 1 { BATCH_EVENTS_PER_S_MAX } else { SINGLE_EVENTS_PER_S_MAX };
-    let wanted = (most * load.duration.as_secs_f64()) as usize;
-    let events = wanted.clamp(load.clients * load.batch, PREPARED_BYTES_MAX / EVENT_BYTES);
-    let each = (events / load.clients / load.batch).max(1);
-    let mut makers = JoinSet::new();
-    for client in 0..load.clients {
-        let ledger = ledger.to_owned();
-        makers.spawn_blocking(move || share(&ledger, client, load, each));
+/// Sends events in batches, one after the other.
+pub(super) async fn send_all(
+    channels: &[Channel],
+    ledger: &str,
+    events: Vec<pb::Event>,
+) -> Result<(), BenchError> {
+    let Some(channel) = channels.first() else { return Err(BenchError("there is no connection".to_owned())) };
+    for batch in events.chunks(OPENING_BATCH) {
+        let request = batch_of(ledger, batch.to_vec());
+        call(Grpc::new(channel.clone()), request, Batch(batch.len())).await?;
     }
-    let shares = makers.join_all().await;
-    Ok(shares)
-}
-
-/// The requests of one client.
-fn share(ledger: &str, client: usize, load: Load, requests: usize) -> Vec<Bytes> {
-    let mut workload = Workload::new(client, load.clients);
-    let ledger = ledger.to_owned();
-    let request = |_| match (load.batch, load.stream) {
-        (1, false) => {
-            let proposal = Some(proposed(workload.next()));
-            encoded(&pb::AppendRequest { ledger: ledger.clone(), proposal, validate_only: false })
-        }
-        (1, true) => encoded(&pb::AppendStreamRequest {
-            ledger: ledger.clone(),
-            proposal: Some(proposed(workload.next())),
-        }),
-        (batch, _) => encoded_batch(&ledger, (0..batch).map(|_| workload.next()).collect()),
-    };
-    (0..requests).map(request).collect()
-}
-
-fn proposed(event: pb::Event) -> pb::Proposal {
-    pb::Proposal { event: Some(event), expected_version: None }
-}
-
-fn encoded(message: &impl Message) -> Bytes {
-    message.encode_to_vec().into()
-}
-
-fn encoded_batch(ledger: &str, events: Vec<pb::Event>) -> Bytes {
-    let proposals = events.into_iter().map(proposed).collect();
-    encoded(&pb::AppendBatchRequest { ledger: ledger.to_owned(), proposals, ..Default::default() })
+    Ok(())
 }
 
 /// Sends everything until the time is over or nothing is left.
-pub(super) async fn run(
-    channels: &[Channel],
-    requests: Vec<Vec<Bytes>>,
-    load: Load,
-) -> Result<Tally, BenchError> {
+pub(super) async fn run(channels: &[Channel], shares: Vec<Share>, load: &Load) -> Result<Tally, BenchError> {
+    if let Some(rate) = load.rate {
+        return pace::run(channels, shares, load, rate).await;
+    }
     let begin = Instant::now();
-    let deadline = begin + load.duration;
+    let deadline = match load.until {
+        Until::After(time) => Some(begin + time),
+        Until::Events(_) => None,
+    };
     let mut clients = JoinSet::new();
     if load.stream {
-        for (connection, shares) in streams(requests, channels.len()).into_iter().enumerate() {
+        for (connection, shares) in dealt(shares, channels.len()).into_iter().enumerate() {
             let Some(channel) = channels.get(connection) else { continue };
             clients.spawn(stream(Grpc::new(channel.clone()), shares, begin, deadline));
         }
     } else {
-        for (client, share) in requests.into_iter().enumerate() {
+        for (client, share) in shares.into_iter().enumerate() {
             let Some(channel) = channels.get(client % channels.len().max(1)) else { continue };
-            clients.spawn(calls(Grpc::new(channel.clone()), share, load.batch, begin, deadline));
+            clients.spawn(calls(Grpc::new(channel.clone()), share, Batch(load.batch), begin, deadline));
         }
     }
     let mut whole = Tally::default();
@@ -152,58 +73,79 @@ pub(super) async fn run(
     Ok(whole)
 }
 
+/// How many events one request has.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Batch(pub(super) usize);
+
 async fn calls(
     grpc: Grpc<Channel>,
-    requests: Vec<Bytes>,
-    batch: usize,
+    mut share: Share,
+    batch: Batch,
     begin: Instant,
-    deadline: Instant,
+    deadline: Option<Instant>,
 ) -> Result<Tally, BenchError> {
     let mut tally = Tally::default();
-    for request in requests {
+    while let Some(request) = share.next().await {
         let sent = Instant::now();
-        if sent >= deadline {
+        if deadline.is_some_and(|deadline| sent >= deadline) {
             break;
         }
-        if batch == 1 {
-            call_single(grpc.clone(), request).await?;
-        } else {
-            call_batch(grpc.clone(), request, batch).await?;
-        }
-        tally.acknowledge(batch as u64, sent);
+        call(grpc.clone(), request, batch).await?;
+        tally.acknowledge(batch.0 as u64, sent);
     }
     tally.elapsed = begin.elapsed();
     Ok(tally)
 }
 
-async fn call_single(mut grpc: Grpc<Channel>, request: Bytes) -> Result<(), BenchError> {
-    ready(&mut grpc).await?;
-    let path = PathAndQuery::from_static("/tokenledger.v1.AppendService/Append");
-    let codec = BytesCodec::<pb::AppendResponse>::default();
-    let answer = grpc.unary(Request::new(request), path, codec).await.map_err(|e| refused(e.message()))?;
-    let receipt = answer.into_inner().accepted.and_then(|accepted| accepted.receipt);
-    receipt.map(drop).ok_or_else(|| refused("it gave no receipt"))
+/// One request, and its acknowledgement.
+///
+/// # Errors
+/// Where the connection is lost, or the server does not acknowledge every event.
+pub(super) async fn call(grpc: Grpc<Channel>, request: Bytes, batch: Batch) -> Result<(), BenchError> {
+    sent(grpc, request, batch).await.map_err(|e| refused(e.message()))
 }
 
-async fn call_batch(mut grpc: Grpc<Channel>, request: Bytes, events: usize) -> Result<(), BenchError> {
+/// The same, for one to whom a busy server is an answer: `Ok(false)`.
+pub(super) async fn try_call(grpc: Grpc<Channel>, request: Bytes, batch: Batch) -> Result<bool, BenchError> {
+    match sent(grpc, request, batch).await {
+        Ok(()) => Ok(true),
+        Err(status) if status.code() == Code::ResourceExhausted => Ok(false),
+        Err(status) => Err(refused(status.message())),
+    }
+}
+
+async fn sent(grpc: Grpc<Channel>, request: Bytes, batch: Batch) -> Result<(), Status> {
+    if batch.0 == 1 { single(grpc, request).await } else { several(grpc, request, batch.0).await }
+}
+
+async fn single(mut grpc: Grpc<Channel>, request: Bytes) -> Result<(), Status> {
+    ready(&mut grpc).await?;
+    let path = PathAndQuery::from_static("/tokenledger.v1.AppendService/Append");
+    let answer = grpc.unary(Request::new(request), path, BytesCodec::<pb::AppendResponse>::default()).await?;
+    let receipt = answer.into_inner().accepted.and_then(|accepted| accepted.receipt);
+    receipt.map(drop).ok_or_else(|| Status::internal("it gave no receipt"))
+}
+
+async fn several(mut grpc: Grpc<Channel>, request: Bytes, events: usize) -> Result<(), Status> {
     ready(&mut grpc).await?;
     let path = PathAndQuery::from_static("/tokenledger.v1.AppendService/AppendBatch");
     let codec = BytesCodec::<pb::AppendBatchResponse>::default();
-    let answer = grpc.unary(Request::new(request), path, codec).await.map_err(|e| refused(e.message()))?;
-    let results = answer.into_inner().results;
+    let results = grpc.unary(Request::new(request), path, codec).await?.into_inner().results;
     results.iter().try_for_each(acknowledged)?;
-    if results.len() == events { Ok(()) } else { Err(refused("it did not answer every event")) }
+    if results.len() == events { Ok(()) } else { Err(Status::internal("it did not answer every event")) }
 }
 
-async fn ready(grpc: &mut Grpc<Channel>) -> Result<(), BenchError> {
-    grpc.ready().await.map_err(|e| BenchError::because("the connection was lost", e))
+async fn ready(grpc: &mut Grpc<Channel>) -> Result<(), Status> {
+    grpc.ready().await.map_err(|e| Status::unavailable(format!("the connection was lost: {e}")))
 }
 
-fn acknowledged(result: &pb::AppendResult) -> Result<(), BenchError> {
+fn acknowledged(result: &pb::AppendResult) -> Result<(), Status> {
     match &result.result {
         Some(pb::append_result::Result::Accepted(_)) => Ok(()),
-        Some(pb::append_result::Result::Refused(refusal)) => Err(refused(&refusal.message)),
-        None => Err(refused("it did not answer an event")),
+        Some(pb::append_result::Result::Refused(refusal)) => {
+            Err(Status::new(Code::from(refusal.code), refusal.message.clone()))
+        }
+        None => Err(Status::internal("it did not answer an event")),
     }
 }
 
@@ -212,9 +154,9 @@ fn refused(why: &str) -> BenchError {
 }
 
 /// The shares of the clients, dealt to as many streams as there are connections.
-fn streams(requests: Vec<Vec<Bytes>>, connections: usize) -> Vec<Vec<Vec<Bytes>>> {
-    let mut streams: Vec<Vec<Vec<Bytes>>> = vec![Vec::new(); connections];
-    for (client, share) in requests.into_iter().enumerate() {
+fn dealt(shares: Vec<Share>, connections: usize) -> Vec<Vec<Share>> {
+    let mut streams: Vec<Vec<Share>> = (0..connections).map(|_| Vec::new()).collect();
+    for (client, share) in shares.into_iter().enumerate() {
         if let Some(stream) = streams.get_mut(client % connections.max(1)) {
             stream.push(share);
         }
@@ -226,23 +168,22 @@ fn streams(requests: Vec<Vec<Bytes>>, connections: usize) -> Vec<Vec<Vec<Bytes>>
 /// client's turn comes when its last request is acknowledged.
 async fn stream(
     mut grpc: Grpc<Channel>,
-    shares: Vec<Vec<Bytes>>,
+    mut shares: Vec<Share>,
     begin: Instant,
-    deadline: Instant,
+    deadline: Option<Instant>,
 ) -> Result<Tally, BenchError> {
     let mut tally = Tally::default();
-    let mut shares: Vec<std::vec::IntoIter<Bytes>> = shares.into_iter().map(Vec::into_iter).collect();
     if shares.is_empty() {
         return Ok(tally);
     }
+    let lost = |e: Status| refused(e.message());
     let (sender, receiver) = mpsc::channel(shares.len());
-    ready(&mut grpc).await?;
+    ready(&mut grpc).await.map_err(lost)?;
     let path = PathAndQuery::from_static("/tokenledger.v1.AppendService/AppendStream");
     let codec = BytesCodec::<pb::AppendStreamResponse>::default();
-    let lost = |e: tonic::Status| refused(e.message());
     let mut flight: VecDeque<(usize, Instant)> = VecDeque::new();
     for (client, share) in shares.iter_mut().enumerate() {
-        if let Some(request) = share.next() {
+        if let Some(request) = share.next().await {
             flight.push_back((client, Instant::now()));
             let _ = sender.send(request).await;
         }
@@ -252,10 +193,13 @@ async fn stream(
     let mut answers = answer.into_inner();
     while let Some((client, sent)) = flight.pop_front() {
         let answer = answers.message().await.map_err(lost)?.ok_or_else(|| refused("the stream ended"))?;
-        acknowledged(&answer.result.unwrap_or_default())?;
+        acknowledged(&answer.result.unwrap_or_default()).map_err(lost)?;
         tally.acknowledge(1, sent);
-        let next =
-            if Instant::now() < deadline { shares.get_mut(client).and_then(Iterator::next) } else { None };
+        let over = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        let next = match shares.get_mut(client) {
+            Some(share) if !over => share.next().await,
+            _ => None,
+        };
         if let Some(request) = next {
             flight.push_back((client, Instant::now()));
             let _ = sender.send(request).await;

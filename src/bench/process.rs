@@ -1,29 +1,85 @@
-//! Servers as processes of their own: how they are started, watched and ended.
+//! Servers, and other commands, as processes of their own: how they are started, watched and ended.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
-use std::path::Path;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use tempfile::TempDir;
 
 use super::BenchError;
+use super::metrics_page::MetricsPage;
 
 /// Ticks of a second in /proc, on every Linux that there is.
 const TICKS_PER_S: f64 = 100.0;
-const METRIC: &str = "tokenledger_log_syncs_total";
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How often it is looked whether a process has ended.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// How long a server may take to end in order.
+const ENDING_MAX: Duration = Duration::from_secs(20);
 
-/// A server on a directory of its own. Ends, with its directory, when it is dropped.
+/// A command that runs. Ends when it is dropped.
+#[derive(Debug)]
+pub(super) struct Process(Child);
+
+impl Process {
+    /// Starts it, without the settings of whoever measures.
+    pub(super) fn start(command: &mut Command) -> std::io::Result<Self> {
+        command.env_remove("TOKENLEDGER_CONFIG").stdin(Stdio::null()).spawn().map(Self)
+    }
+
+    /// Its number.
+    #[cfg(test)]
+    pub(super) fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Whether it has ended, and if so, whether it did well.
+    pub(super) fn ended(&mut self) -> std::io::Result<Option<bool>> {
+        Ok(self.0.try_wait()?.map(|status| status.success()))
+    }
+
+    fn kill(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+
+    fn proc(&self, file: &str) -> Option<String> {
+        std::fs::read_to_string(format!("/proc/{}/{file}", self.0.id())).ok()
+    }
+
+    /// Asks it to end in order, and waits.
+    async fn terminate(&mut self) -> Result<(), BenchError> {
+        let failed = |e: std::io::Error| BenchError::because("a server cannot be asked to end", e);
+        let order = format!("kill -TERM {}", self.0.id());
+        Command::new("sh").args(["-c", &order]).status().map_err(failed)?;
+        let began = Instant::now();
+        while self.ended().map_err(failed)?.is_none() {
+            if began.elapsed() > ENDING_MAX {
+                return Err(BenchError("a server did not end in order".to_owned()));
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Process {
+    /// Nothing of it is needed any more, so it need not end in order.
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A server on a directory of its own, or on one that is kept. Ends when it is dropped.
 pub(super) struct ServerProcess {
-    child: Child,
+    process: Process,
     ready: Ready,
+    /// How long it took until it could serve.
+    start: Duration,
     /// Held open, so that the server never writes to nobody.
     _stdout: BufReader<ChildStdout>,
-    _dir: TempDir,
 }
 
 /// The line that a server prints when it can serve.
@@ -34,31 +90,57 @@ struct Ready {
     metrics: Option<String>,
 }
 
+/// A data directory, and where its server says what it does not like.
+pub(super) struct DataDir {
+    data: PathBuf,
+    temp: TempDir,
+}
+
+impl DataDir {
+    /// The one to be kept, or else one that is removed when this is dropped.
+    pub(super) fn at(kept: Option<&Path>) -> Result<Self, BenchError> {
+        let failed = |e| BenchError::because("no directory can be made for the benchmark", e);
+        let temp = tempfile::Builder::new().prefix("tokenledger-bench-").tempdir().map_err(failed)?;
+        let data = kept.map_or_else(|| temp.path().join("data"), Path::to_path_buf);
+        Ok(Self { data, temp })
+    }
+
+    /// The directory.
+    pub(super) fn path(&self) -> &Path {
+        &self.data
+    }
+
+    fn log(&self) -> PathBuf {
+        self.temp.path().join("stderr")
+    }
+}
+
 impl ServerProcess {
-    /// Starts the program with these arguments, on an empty directory and any port, and waits until it can serve.
-    pub(super) async fn start(program: &Path, arguments: &[&str]) -> Result<Self, BenchError> {
+    /// Starts the product on a directory.
+    pub(super) async fn serve(program: &Path, data: &DataDir) -> Result<Self, BenchError> {
+        Self::start(program, &["serve", "--metrics", "127.0.0.1:0"], data).await
+    }
+
+    /// Starts the program with these arguments, on any port, and waits until it can serve.
+    pub(super) async fn start(
+        program: &Path,
+        arguments: &[&str],
+        data: &DataDir,
+    ) -> Result<Self, BenchError> {
         let failed = |e| BenchError::because("a server for the benchmark cannot be started", e);
-        let dir = tempfile::Builder::new().prefix("tokenledger-bench-").tempdir().map_err(failed)?;
-        let log = dir.path().join("stderr");
-        let mut child = Command::new(program)
-            .args(arguments)
-            .arg("--data")
-            .arg(dir.path().join("data"))
-            .args(["--listen", "127.0.0.1:0"])
-            .env_remove("TOKENLEDGER_CONFIG")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(File::create(&log).map_err(failed)?)
-            .spawn()
-            .map_err(failed)?;
-        let stdout = child.stdout.take().map(BufReader::new);
+        let began = Instant::now();
+        let mut command = Command::new(program);
+        command.args(arguments).arg("--data").arg(data.path()).args(["--listen", "127.0.0.1:0"]);
+        command.stdout(Stdio::piped()).stderr(File::create(data.log()).map_err(failed)?);
+        let mut process = Process::start(&mut command).map_err(failed)?;
+        let stdout = process.0.stdout.take().map(BufReader::new);
         let Some(stdout) = stdout else { return Err(BenchError("a server has no output".to_owned())) };
-        let (line, stdout) = first_line(stdout).await;
+        let (line, stdout) = first_line(stdout).await?;
+        let start = began.elapsed();
         match serde_json::from_str(&line) {
-            Ok(ready) => Ok(Self { child, ready, _stdout: stdout, _dir: dir }),
+            Ok(ready) => Ok(Self { process, ready, start, _stdout: stdout }),
             Err(_) => {
-                end(&mut child);
-                Err(BenchError::because("a server for the benchmark did not start", last_line(&log)))
+                Err(BenchError::because("a server for the benchmark did not start", last_line(&data.log())))
             }
         }
     }
@@ -68,41 +150,47 @@ impl ServerProcess {
         &self.ready.grpc
     }
 
+    /// How long it took until it could serve.
+    pub(super) fn start_time(&self) -> Duration {
+        self.start
+    }
+
     /// Its processor time so far, in seconds.
     pub(super) fn cpu(&self) -> Option<f64> {
-        cpu_of(&format!("/proc/{}/stat", self.child.id()))
+        cpu_in(&self.process.proc("stat")?)
     }
 
-    /// How often it has made its log durable.
-    pub(super) async fn syncs(&self) -> Option<u64> {
+    /// What it takes of the machine now.
+    pub(super) fn memory(&self) -> Option<Memory> {
+        Memory::in_status(&self.process.proc("status")?)
+    }
+
+    /// Its metrics.
+    pub(super) async fn metrics(&self) -> Option<MetricsPage> {
         let address = self.ready.metrics.clone()?;
-        let page = tokio::task::spawn_blocking(move || page(&address)).await.ok()?.ok()?;
-        counter(&page, METRIC)
+        tokio::task::spawn_blocking(move || MetricsPage::fetch(&address)).await.ok()?.ok()
+    }
+
+    /// Ends it in order.
+    pub(super) async fn stop(mut self) -> Result<(), BenchError> {
+        self.process.terminate().await
+    }
+
+    /// Ends it as a power cut would.
+    pub(super) fn kill(mut self) {
+        self.process.kill();
     }
 }
 
-impl Drop for ServerProcess {
-    fn drop(&mut self) {
-        end(&mut self.child);
-    }
-}
-
-/// Nothing of it is needed any more, so it need not end in order.
-fn end(child: &mut Child) {
-    let _ = child.kill();
-    let _ = child.wait();
-}
-
-async fn first_line(mut stdout: BufReader<ChildStdout>) -> (String, BufReader<ChildStdout>) {
+async fn first_line(
+    mut stdout: BufReader<ChildStdout>,
+) -> Result<(String, BufReader<ChildStdout>), BenchError> {
     let read = tokio::task::spawn_blocking(move || {
         let mut line = String::new();
         let _ = stdout.read_line(&mut line);
         (line, stdout)
     });
-    match read.await {
-        Ok(read) => read,
-        Err(e) => std::panic::resume_unwind(e.into_panic()),
-    }
+    read.await.map_err(|e| BenchError::because("a server cannot be listened to", e))
 }
 
 fn last_line(log: &Path) -> String {
@@ -110,13 +198,34 @@ fn last_line(log: &Path) -> String {
     text.lines().last().unwrap_or("it said nothing").to_owned()
 }
 
-/// The processor time of this process so far, in seconds; 0 where it is not known.
-pub(super) fn own_cpu() -> f64 {
-    cpu_of("/proc/self/stat").unwrap_or(0.0)
+/// What a process takes of the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Memory {
+    /// Bytes of memory now.
+    pub(super) rss_bytes: u64,
+    /// The most that it ever was.
+    pub(super) peak_bytes: u64,
+    /// Threads now.
+    pub(super) threads: u64,
 }
 
-fn cpu_of(stat: &str) -> Option<f64> {
-    cpu_in(&std::fs::read_to_string(stat).ok()?)
+impl Memory {
+    fn in_status(status: &str) -> Option<Self> {
+        let value = |name: &str| {
+            let rest = status.lines().find_map(|line| line.strip_prefix(name))?;
+            rest.split_ascii_whitespace().next()?.parse::<u64>().ok()
+        };
+        Some(Self {
+            rss_bytes: value("VmRSS:")? * 1_024,
+            peak_bytes: value("VmHWM:")? * 1_024,
+            threads: value("Threads:")?,
+        })
+    }
+}
+
+/// The processor time of this process so far, in seconds; 0 where it is not known.
+pub(super) fn own_cpu() -> f64 {
+    std::fs::read_to_string("/proc/self/stat").ok().and_then(|stat| cpu_in(&stat)).unwrap_or(0.0)
 }
 
 /// User and system time; the fields are counted behind the program's name, which may hold anything.
@@ -127,53 +236,46 @@ fn cpu_in(stat: &str) -> Option<f64> {
     Some(ticks / TICKS_PER_S)
 }
 
-/// The page of metrics at an address.
-fn page(address: &str) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    write!(stream, "GET /metrics HTTP/1.0\r\nHost: {address}\r\n\r\n")?;
-    let mut page = String::new();
-    stream.read_to_string(&mut page)?;
-    Ok(page)
-}
-
-/// The sum of a counter over all its labels; `None` where there is no such counter.
-fn counter(page: &str, name: &str) -> Option<u64> {
-    let value = |line: &str| {
-        let rest = line.strip_prefix(name)?;
-        let labelled = rest.starts_with('{') || rest.starts_with(' ');
-        labelled.then(|| rest.rsplit(' ').next()?.trim().parse::<f64>().ok()).flatten()
-    };
-    let mut values = page.lines().filter_map(value).peekable();
-    values.peek()?;
-    Some(values.sum::<f64>() as u64)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_counter_is_the_sum_over_its_labels_and_of_no_longer_name() {
-        let page = "HTTP/1.0 200 OK\n\n# TYPE tokenledger_log_syncs_total counter\n\
-                    tokenledger_log_syncs_total{ledger=\"a b\"} 7\ntokenledger_log_syncs_total{ledger=\"c\"} 5\n\
-                    tokenledger_log_syncs_total_created 99\n";
-        assert_eq!(counter(page, METRIC), Some(12));
-        assert_eq!(counter("other 3\n", METRIC), None);
-    }
 
     #[test]
     fn processor_time_is_found_behind_any_name() {
         let stat = "42 (a ) b 9) S 1 2 3 4 5 6 7 8 9 10 250 50 0 0";
         assert_eq!(cpu_in(stat), Some(3.0));
         assert_eq!(cpu_in("nonsense"), None);
-        assert!(cpu_of("/proc/self/stat").is_some());
+        assert!(own_cpu() >= 0.0);
+    }
+
+    #[test]
+    fn memory_and_threads_are_read_from_the_kernels_page() {
+        let status = "Name:\tx\nVmHWM:\t    2048 kB\nVmRSS:\t    1024 kB\nThreads:\t7\n";
+        let memory = Memory { rss_bytes: 1 << 20, peak_bytes: 2 << 20, threads: 7 };
+        assert_eq!(Memory::in_status(status), Some(memory));
+        assert_eq!(Memory::in_status("VmRSS: 3 kB\n"), None);
+    }
+
+    #[test]
+    fn a_process_that_is_dropped_has_ended() {
+        let process = Process::start(Command::new("sleep").arg("60")).unwrap();
+        let id = process.0.id();
+        drop(process);
+        assert!(!Path::new(&format!("/proc/{id}")).exists());
+    }
+
+    #[tokio::test]
+    async fn a_process_can_be_asked_to_end() {
+        let mut process = Process::start(Command::new("sleep").arg("60")).unwrap();
+        process.terminate().await.unwrap();
+        assert_eq!(process.ended().unwrap(), Some(false));
     }
 
     #[tokio::test]
     async fn a_program_that_does_not_start_a_server_is_no_panic() {
-        let why = ServerProcess::start(Path::new("/bin/false"), &[]).await.map(drop).unwrap_err();
+        let data = DataDir::at(None).unwrap();
+        let why = ServerProcess::start(Path::new("/bin/false"), &[], &data).await.map(drop).unwrap_err();
         assert_eq!(why.0, "a server for the benchmark did not start: it said nothing");
-        assert!(ServerProcess::start(Path::new("/nowhere/program"), &[]).await.is_err());
+        assert!(ServerProcess::start(Path::new("/nowhere/program"), &[], &data).await.is_err());
     }
 }

@@ -15,6 +15,8 @@ mod harness;
 /// What is acknowledged is durable, once, and answered alike for ever.
 mod append;
 
+/// What measures itself measures every promise, goes on where it stopped, and leaves nothing behind.
+mod bench;
 /// The shapes and exit codes that other people's scripts hang on.
 mod cli;
 /// What AWS CloudTrail logged becomes the history of its accounts, and no secret comes along.

@@ -1,6 +1,7 @@
 //! Development tasks that a shell line is too little for: `cargo xtask TASK`.
 
 mod advisories;
+mod bench;
 
 use std::io::Write as _;
 use std::path::Path;
@@ -12,15 +13,23 @@ const USAGE: &str = "\
 Development tasks.
 
 Usage: cargo xtask advisories [--offline]
+       cargo xtask bench [--rounds N] [--quick] [--long] [--only NAME,...] [--program PATH]
 
   advisories   asks whether a dependency has a known flaw, was yanked or is unmaintained
     --offline  judges by the advisories fetched last time, and fetches none
+  bench        measures every promise of docs/performance.md, and fills in its table
+    --rounds   how often everything is measured, in turns; medians count (5)
+    --quick    only to see that everything works; the page is left alone
+    --long     also what takes ten million events
+    --only     only these promises, by their names in the table
+    --program  measures this program, instead of a release build
 ";
 
 /// What the command line asks for.
 #[derive(Debug, PartialEq, Eq)]
 enum Task {
     Advisories(Network),
+    Bench(bench::Options),
     Usage,
 }
 
@@ -30,6 +39,7 @@ impl Task {
         match arguments {
             ["advisories"] => Some(Self::Advisories(Network::Fetch)),
             ["advisories", "--offline"] => Some(Self::Advisories(Network::Offline)),
+            ["bench", options @ ..] => bench::Options::parse(options).map(Self::Bench),
             ["help" | "-h" | "--help"] => Some(Self::Usage),
             _ => None,
         }
@@ -41,6 +51,7 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match Task::parse(&arguments) {
         Some(Task::Advisories(network)) => advisories(network),
+        Some(Task::Bench(options)) => measure(&options),
         Some(Task::Usage) => say(USAGE, ExitCode::SUCCESS),
         None => say(USAGE, ExitCode::from(2)),
     }
@@ -49,6 +60,15 @@ fn main() -> ExitCode {
 fn advisories(network: Network) -> ExitCode {
     match advisories::check(workspace(), network) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => say(&format!("{problem}\n"), ExitCode::FAILURE),
+    }
+}
+
+/// Fails also where a promise is not kept.
+fn measure(options: &bench::Options) -> ExitCode {
+    match bench::run(workspace(), options) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(problem) => say(&format!("{problem}\n"), ExitCode::FAILURE),
     }
 }
