@@ -35,6 +35,7 @@ async fn metric(server: &Served, name: &str) -> String {
 /// Records until the first segment is sealed.
 async fn seal_a_segment(server: &Served) -> PathBuf {
     let clients = server.clients().await;
+    clients.record(event("bot-0", created("bot-0"))).await;
     clients.record(event("bot-1", created("bot-1"))).await;
     for _ in 0..20 {
         let batch: Vec<_> = (0..300).map(|n| event("bot-1", issued(&format!("token-{n}")))).collect();
@@ -71,7 +72,7 @@ async fn a_bit_that_flips_while_the_server_runs_is_found_named_and_stops_appends
     let clients = server.clients().await;
     let refused = clients.try_record(event("bot-2", created("bot-2"))).await.unwrap_err();
     assert!(refused.message().contains("damage"), "{refused}");
-    assert_eq!(clients.account("bot-1", None).await.unwrap().handle, "bot-1", "what is sound is served");
+    assert_eq!(clients.account("bot-0", None).await.unwrap().handle, "bot-0", "what is sound is served");
     server.stop();
 }
 
