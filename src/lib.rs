@@ -14,6 +14,8 @@ pub mod json;
 pub mod auth;
 pub mod wire;
 
+pub mod scrub;
+
 pub mod ledgers;
 
 pub mod follower;
@@ -26,3 +28,4 @@ pub mod store;
 
 pub mod clock;
 pub mod metrics;
+pub mod priority;

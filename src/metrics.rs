@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64};
 use ledger::entry::Record;
 use ledger::log::{FRAME_BYTES, Tail};
 use ledger::sequencer::{Accepted, Refused};
-use ledger::types::LedgerName;
+use ledger::types::{LedgerName, Time};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -41,6 +41,9 @@ pub struct Metrics {
     projected: Level,
     stopped: Level,
     rebuilds: Count,
+    scrubbed: Level,
+    scrubbed_bytes: Counter,
+    scrub_damage: Level,
 }
 
 impl Default for Metrics {
@@ -58,6 +61,9 @@ impl Default for Metrics {
         };
         let refused = Family::default();
         registry.register("append_refused", "Events refused, by reason", refused.clone());
+        let scrubbed_bytes = Counter::default();
+        let help = "Bytes of logs that the scrub has read again";
+        registry.register("scrub_checked_bytes", help, scrubbed_bytes.clone());
         Self {
             accepted: count(&mut registry, "append_accepted", "Events accepted for the first time"),
             repeated: count(&mut registry, "append_repeated", "Events that were there already"),
@@ -73,6 +79,17 @@ impl Default for Metrics {
             ),
             stopped: level(&mut registry, "log_stopped", "1 where a ledger takes no appends"),
             rebuilds: count(&mut registry, "projection_rebuilds", "Projections thrown away and built anew"),
+            scrubbed: level(
+                &mut registry,
+                "scrub_last_complete_timestamp_seconds",
+                "When the scrub had last checked every byte of the ledger's log, in seconds since 1970",
+            ),
+            scrub_damage: level(
+                &mut registry,
+                "scrub_damage",
+                "Damages that the scrub found in the last round",
+            ),
+            scrubbed_bytes,
             registry: Arc::new(registry),
         }
     }
@@ -96,6 +113,11 @@ impl Metrics {
             rebuilds: self.rebuilds.get_or_create(&label).clone(),
             ledger: label.ledger,
         }
+    }
+
+    /// The scrub has read more of the logs.
+    pub fn scrubbing(&self, bytes: u64) {
+        self.scrubbed_bytes.inc_by(bytes);
     }
 
     /// All metrics in Prometheus' text form.
@@ -164,5 +186,11 @@ impl LedgerMetrics {
     /// A projection was thrown away.
     pub fn rebuilt(&self) {
         self.rebuilds.inc();
+    }
+
+    /// The scrub has checked the whole log, and found so many damages.
+    pub fn scrubbed(&self, now: Time, damages: u64) {
+        self.all.scrubbed.get_or_create(&self.label()).set(now.0 / 1_000_000_000);
+        self.all.scrub_damage.get_or_create(&self.label()).set(i64::try_from(damages).unwrap_or(i64::MAX));
     }
 }

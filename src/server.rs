@@ -26,6 +26,7 @@ use crate::clock::SystemClock;
 use crate::grpc::{Admin, Append, MESSAGE_BYTES_MAX, Query, Restore};
 use crate::ledgers::{Ledgers, OpenError, Shared};
 use crate::metrics::Metrics;
+use crate::scrub::Scrub;
 use crate::store::quiet_sled_panics;
 use crate::wire::DESCRIPTORS;
 use crate::wire::answers::query_service_server::QueryServiceServer;
@@ -55,6 +56,8 @@ pub struct ServeOptions {
     pub metrics: Option<SocketAddr>,
     /// Logs as JSON instead of text.
     pub log_json: bool,
+    /// How fast the scrub reads the logs, in MiB a second; 0: no scrub.
+    pub scrub_rate: u64,
 }
 
 /// Why a server does not run.
@@ -76,6 +79,9 @@ pub enum ServeError {
     /// The data directory can't be opened.
     #[error("{0}")]
     Open(#[from] OpenError),
+    /// The scrub cannot be started.
+    #[error("no thread can be had for the scrub: {0}")]
+    Scrub(std::io::Error),
     /// The descriptors of the API are broken.
     #[error("reflection: {0}")]
     Reflection(String),
@@ -88,6 +94,7 @@ pub struct Running {
     /// Where metrics are served.
     pub metrics: Option<SocketAddr>,
     ledgers: Arc<Ledgers>,
+    scrub: Option<Scrub>,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -99,6 +106,9 @@ impl Running {
         let deadline = Instant::now() + DRAIN_MAX;
         self.ledgers.stop();
         self.stop.send_replace(true);
+        if let Some(scrub) = self.scrub {
+            let _ = tokio::task::spawn_blocking(|| scrub.stop()).await;
+        }
         let aborts: Vec<_> = self.tasks.iter().map(JoinHandle::abort_handle).collect();
         let ledgers = self.ledgers;
         let finish = async move {
@@ -145,7 +155,8 @@ pub async fn start(options: ServeOptions) -> Result<Running, ServeError> {
     if let Some((listener, _)) = metrics_listener {
         tasks.push(tokio::spawn(serve_metrics(listener, metrics, stopped)));
     }
-    Ok(Running { grpc, metrics: metrics_address, ledgers, stop, tasks })
+    let scrub = Scrub::start(&ledgers, options.scrub_rate).map_err(ServeError::Scrub)?;
+    Ok(Running { grpc, metrics: metrics_address, ledgers, scrub, stop, tasks })
 }
 
 async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {

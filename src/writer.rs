@@ -67,6 +67,7 @@ enum Job {
     Append(Box<Request>, oneshot::Sender<Result<Answers, WriteError>>),
     Find(Emitter, Uuid, oneshot::Sender<Result<Option<Position>, WriteError>>),
     Inspect(Look),
+    Stop(String),
 }
 
 /// A request that the writer has.
@@ -140,6 +141,13 @@ impl Writer {
         });
         self.jobs.send(Job::Inspect(look)).await.map_err(|_| WriteError::Closing)?;
         answer.await.map_err(|_| WriteError::Closing)
+    }
+
+    /// Takes no more appends, for a reason that lies outside of what the writer itself sees: the log is damaged. Not for
+    /// asynchronous code, since it waits for a place where many requests wait.
+    pub fn stop(&self, reason: String) {
+        // Where the writer is gone, nothing is appended any more.
+        let _ = self.jobs.blocking_send(Job::Stop(reason));
     }
 
     /// The durable end of the log, and word of every change.
@@ -343,6 +351,8 @@ impl Drive {
                 let release = move |outcome: Result<(), WriteError>| outcome.map_or((), |()| answer());
                 self.wait(self.sequencer.tail().next, Box::new(release));
             }
+            Job::Stop(reason) if self.stopped.borrow().is_none() => self.stop(&reason),
+            Job::Stop(_) => {}
         }
     }
 

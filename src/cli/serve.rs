@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::exit::{Exit, Failure};
+use crate::scrub;
 use crate::server::{self, ServeOptions};
 
 /// Runs the server until it is asked to stop
@@ -23,6 +24,9 @@ pub struct Serve {
     /// In which form to write the log, on standard error
     #[arg(long, value_enum, env = "TOKENLEDGER_LOG_FORMAT", default_value = "text")]
     log_format: LogFormat,
+    /// How fast to read all logs again in the background, in MiB a second, to find damage early; 0: not at all
+    #[arg(long, value_name = "MIB", env = "TOKENLEDGER_SCRUB_RATE", default_value_t = scrub::RATE_MIB_DEFAULT)]
+    scrub_rate: u64,
 }
 
 /// In which form the server writes its log.
@@ -45,6 +49,7 @@ impl Serve {
             listen: self.listen,
             metrics: self.metrics,
             log_json: self.log_format == LogFormat::Json,
+            scrub_rate: self.scrub_rate,
         };
         let code = server::run(options).await.map_err(Failure::because)?;
         Ok(if code == std::process::ExitCode::SUCCESS { Exit::Done } else { Exit::Failed })

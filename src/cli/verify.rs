@@ -1,22 +1,28 @@
 //! `verify`: the offline judge. It asks no server, and may run beside one.
 
-use std::path::PathBuf;
+use std::num::NonZeroUsize;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use indicatif::ProgressBar;
 use ledger::disk::RealDisk;
-use ledger::verify::{LedgerReport, Progress, Report, verify};
+use ledger::verify::{LedgerReport, Progress, Report, verify_on};
 use serde::Serialize;
 
 use super::exit::{Exit, Failure, say};
 use super::print::{Printer, Section, Shown, counted};
 use super::rebuild::bar;
+use crate::priority;
 
 /// Says whether every byte of every log is what was written; exit code 3: it is not
 #[derive(Debug, Args)]
 pub struct Verify {
     /// The server's data directory, or a copy of it
     dir: PathBuf,
+    /// On how many threads; without it, as many as there are processors, or beside a server one
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
 }
 
 impl Verify {
@@ -31,7 +37,8 @@ impl Verify {
             return Err(Failure::Failed(format!("{} {why}", self.dir.display())));
         }
         let bar = Bar(bar("bytes"));
-        let report = verify(&RealDisk, &self.dir, &bar).map_err(|e| Failure::at(&self.dir, &e))?;
+        let report =
+            verify_on(&RealDisk, &self.dir, self.threads(), &bar).map_err(|e| Failure::at(&self.dir, &e))?;
         bar.0.finish_and_clear();
         for stranger in &report.strangers {
             say(&format!("tokenledger: {stranger} in the data directory is none of the product's"));
@@ -40,6 +47,34 @@ impl Verify {
         printer.one(&Verdict::from(report))?;
         Ok(if ok { Exit::Done } else { Exit::Unverified })
     }
+
+    /// How many threads judge. Whoever works beside a server stands back behind it.
+    fn threads(&self) -> NonZeroUsize {
+        let served = is_served(&self.dir);
+        if served {
+            priority::lower();
+        }
+        let processors = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        self.threads.unwrap_or_else(|| if served { NonZeroUsize::MIN } else { processors() })
+    }
+}
+
+/// Whether a server runs on a data directory. Asks the operating system who holds a lock, instead of trying to take it,
+/// which could keep a server from starting. Where it does not say, no server is assumed.
+fn is_served(data: &Path) -> bool {
+    let Ok(lock) = std::fs::metadata(data.join("lock")) else { return false };
+    let held = std::fs::read_to_string("/proc/locks").unwrap_or_default();
+    held.lines().any(|line| holds(line, lock.ino()))
+}
+
+/// Whether a line of `/proc/locks` says that somebody holds the file with this number for himself:
+/// `1: FLOCK  ADVISORY  WRITE 4711 fe:00:262147 0 EOF`. The device is not compared, since some file systems name
+/// another there; at worst a judge is too polite.
+fn holds(line: &str, inode: u64) -> bool {
+    let mut words = line.split_whitespace().skip(1);
+    let (kind, _, mode, _, file) = (words.next(), words.next(), words.next(), words.next(), words.next());
+    let held = file.and_then(|file| file.rsplit(':').next()?.parse().ok());
+    kind == Some("FLOCK") && mode == Some("WRITE") && held == Some(inode)
 }
 
 struct Bar(ProgressBar);
@@ -235,7 +270,7 @@ mod tests {
 
     fn run(dir: &std::path::Path) -> Result<Exit, Failure> {
         let mut printer = Printer::to(Format::Json, Box::new(std::io::sink()));
-        Verify { dir: dir.to_owned() }.run(&mut printer)
+        Verify { dir: dir.to_owned(), threads: None }.run(&mut printer)
     }
 
     #[test]
@@ -248,5 +283,31 @@ mod tests {
         assert_eq!(run(dir.path()), Ok(Exit::Done));
         std::fs::create_dir_all(dir.path().join("ledgers/NOT-A-NAME")).unwrap();
         assert_eq!(run(dir.path()), Ok(Exit::Unverified));
+    }
+
+    #[test]
+    fn a_directory_is_served_while_somebody_holds_its_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(!is_served(dir.path()));
+        let lock = std::fs::File::create(dir.path().join("lock")).unwrap();
+        assert!(!is_served(dir.path()));
+        lock.lock().unwrap();
+        assert!(is_served(dir.path()));
+        lock.unlock().unwrap();
+        assert!(!is_served(dir.path()));
+    }
+
+    #[test]
+    fn only_a_lock_of_the_whole_file_for_oneself_counts() {
+        assert!(holds("1: FLOCK  ADVISORY  WRITE 4711 fe:00:77 0 EOF", 77));
+        for other in [
+            "1: FLOCK  ADVISORY  WRITE 4711 fe:00:78 0 EOF",
+            "1: FLOCK  ADVISORY  READ 4711 fe:00:77 0 EOF",
+            "1: POSIX  ADVISORY  WRITE 4711 fe:00:77 0 EOF",
+            "1: -> FLOCK  ADVISORY  WRITE 4711 fe:00:77 0 EOF",
+            "",
+        ] {
+            assert!(!holds(other, 77), "{other}");
+        }
     }
 }

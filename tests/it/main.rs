@@ -41,6 +41,8 @@ mod projections;
 mod promises;
 /// Lists, filters, pages and look-ups give what a walk over the whole log gives.
 mod queries;
+/// A running server reads its logs again, and damage does not wait for somebody who asks.
+mod scrub;
 /// A server starts in a clear way or not at all, and stops in order.
 mod serve;
 /// What cannot be recorded as it was meant is refused, all problems at once, and no secret is ever taken or repeated.

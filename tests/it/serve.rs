@@ -82,7 +82,7 @@ async fn metrics_join_the_ready_line_where_they_are_asked_for() {
     server.check().await;
 }
 
-fn http_get(address: &str, path: &str) -> String {
+pub fn http_get(address: &str, path: &str) -> String {
     use std::io::Write;
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();

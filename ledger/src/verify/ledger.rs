@@ -64,6 +64,7 @@ impl Judge<'_> {
         let mut judged = 0;
         let mut patience = Patience::default();
         loop {
+            self.reached.goes_on()?;
             let before = judged;
             let Some(segment) = self.doubtful(&mut segments, &mut judged)? else { break };
             if judged > before {

@@ -1,6 +1,7 @@
 //! How far the reading has come, over all files and threads.
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::{Mutex, PoisonError};
 
 use super::Progress;
@@ -46,6 +47,14 @@ pub(crate) struct Reached<'a> {
 impl<'a> Reached<'a> {
     pub(crate) fn new(meter: &'a Meter<'a>) -> Self {
         Self { meter, furthest: Mutex::default() }
+    }
+
+    /// Whether more is to be read.
+    ///
+    /// # Errors
+    /// `Interrupted` where it is not.
+    pub(super) fn goes_on(&self) -> io::Result<()> {
+        if self.meter.progress.goes_on() { Ok(()) } else { Err(io::ErrorKind::Interrupted.into()) }
     }
 
     /// The segment has been read up to `offset`, be it for the first time or again.

@@ -59,6 +59,11 @@ pub trait Progress: Sync {
         std::thread::sleep(pause);
         true
     }
+
+    /// Whether anybody still wants to know. Where not, the reading ends soon, and what it says means nothing.
+    fn goes_on(&self) -> bool {
+        true
+    }
 }
 
 /// Nobody watches.
@@ -139,6 +144,23 @@ pub fn verify_on(
     progress: &dyn Progress,
 ) -> io::Result<Report> {
     judge_all(disk, data_dir, &Effort::of(threads), progress)
+}
+
+/// Judges one ledger below `data_dir`, on one thread, as [`verify`] judges all of them.
+///
+/// # Errors
+/// Where its directories cannot be listed; `Interrupted` where [`Progress::goes_on`] said that nobody wants to know.
+pub fn verify_ledger(
+    disk: &dyn Disk,
+    data_dir: &Path,
+    ledger: &LedgerName,
+    progress: &dyn Progress,
+) -> io::Result<LedgerReport> {
+    let (name, effort, meter) = (ledger.as_str(), Effort::of(NonZeroUsize::MIN), Meter::new(progress));
+    let dir = data_dir.join("ledgers").join(name);
+    meter.expect(log_bytes(disk, &dir));
+    let report = ledger::judge(disk, &dir, name, &effort, &meter)?;
+    if progress.goes_on() { Ok(report) } else { Err(io::ErrorKind::Interrupted.into()) }
 }
 
 fn judge_all(

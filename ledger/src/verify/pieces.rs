@@ -85,6 +85,7 @@ impl Pieces<'_> {
     }
 
     fn cut(&mut self, segment: &Segment, mut bytes: Vec<u8>) -> io::Result<Piece> {
+        self.reached.goes_on()?;
         let reading = match &mut self.reading {
             Some(reading) => reading,
             None => self.reading.insert(Reading::begin(self.disk, self.dir, segment)?),

@@ -56,6 +56,7 @@ impl<'a> Source<'a> {
     }
 
     fn fill(&mut self, offset: u64, bytes: usize) -> io::Result<()> {
+        self.reached.goes_on()?;
         let kept = self.keep_from(offset);
         let wanted = (self.len - offset).min(bytes.max(WINDOW_BYTES) as u64) as usize;
         self.window.resize(wanted.max(kept), 0);
