@@ -125,6 +125,12 @@ fn resident() -> Made<u64> {
     Ok(pages * 4096)
 }
 
+/// Time that this thread was on a core: what others do beside it does not count.
+fn worked() -> Made<Duration> {
+    let times = std::fs::read_to_string("/proc/thread-self/schedstat")?;
+    Ok(Duration::from_nanos(times.split(' ').next().ok_or("no time")?.parse()?))
+}
+
 /// Folds many events, in bites that are made beforehand so that only the fold is timed; prints what each tenth took.
 fn fold(state: &mut State, count: u64, mut make: impl FnMut() -> Made<Vec<Recorded>>) -> Made<()> {
     let (mut done, mut since, mut spent) = (0, 0, Duration::ZERO);
@@ -132,12 +138,12 @@ fn fold(state: &mut State, count: u64, mut make: impl FnMut() -> Made<Vec<Record
     marks.push(100_000.min(count));
     while done < count {
         let mut bite = Vec::new();
-        while bite.len() < 10_000 {
+        while bite.len() < 50_000 {
             bite.extend(make()?);
         }
-        let began = Instant::now();
+        let began = worked()?;
         bite.iter().for_each(|recorded| state.apply(recorded));
-        spent += began.elapsed();
+        spent += worked()?.saturating_sub(began);
         done += bite.len() as u64;
         since += bite.len() as u64;
         if marks.last().is_some_and(|mark| done >= *mark) {
@@ -150,27 +156,27 @@ fn fold(state: &mut State, count: u64, mut make: impl FnMut() -> Made<Vec<Record
     Ok(())
 }
 
+/// Does something, and prints what it took: on the clock, and of a core.
+fn timed<T>(what: &str, work: impl FnOnce() -> Made<T>) -> Made<T> {
+    let (began, worked_before) = (Instant::now(), worked()?);
+    let done = work()?;
+    let (elapsed, worked) = (began.elapsed(), worked()?.saturating_sub(worked_before));
+    println!("{what}: {elapsed:?}, of a core {worked:?}; {} MB resident", resident()? / 1_000_000);
+    Ok(done)
+}
+
 fn snapshots(state: &State) -> Made<()> {
     let dir = tempfile::tempdir()?;
-    let tail = Tail { next: state.next(), link: Link([1; 32]), uid: LedgerUid([7; 16]), ..Tail::default() };
-    let began = Instant::now();
-    let frozen = state.freeze();
-    println!("froze in {:?}", began.elapsed());
-    let began = Instant::now();
-    let root = frozen.root();
-    println!("root in {:?}: {root}", began.elapsed());
-    let began = Instant::now();
-    let bytes = snapshot::write(&RealDisk as &dyn Disk, dir.path(), &frozen, &tail)?;
-    println!(
-        "wrote {} MB in {:?}, {} MB resident",
-        bytes / 1_000_000,
-        began.elapsed(),
-        resident()? / 1_000_000
-    );
-    let began = Instant::now();
-    let read = snapshot::newest_first(&RealDisk, dir.path()).next().ok_or("not to be read")?;
-    println!("read in {:?}, {} MB resident", began.elapsed(), resident()? / 1_000_000);
-    println!("the same: {}", read.state == *state);
+    let (next, link, uid) = (state.next(), Link([1; 32]), LedgerUid([7; 16]));
+    let tail = Tail { next, link, uid, ..Tail::default() };
+    let disk: &dyn Disk = &RealDisk;
+    let frozen = timed("freeze", || Ok(state.freeze()))?;
+    println!("root {}", timed("root", || Ok(frozen.root()))?);
+    let bytes = timed("write, with the root", || Ok(snapshot::write(disk, dir.path(), &frozen, &tail)?))?;
+    println!("{} MB written", bytes / 1_000_000);
+    let newest = || Ok(snapshot::newest_first(disk, dir.path()).next().ok_or("not to be read")?);
+    let read = timed("read", newest)?;
+    println!("the same: {}", timed("compare", || Ok(read.state == *state))?);
     Ok(())
 }
 

@@ -33,9 +33,9 @@ const VERSION: u32 = 2;
 const HASH_BYTES: usize = 32;
 /// A snapshot is taken after no fewer entries than this.
 const ENTRIES_MIN: u64 = 100_000;
-/// For so many bytes of the last snapshot one more entry passes before the next: what snapshots cost an entry stays the
-/// same however large the state is. A token takes some 70 bytes.
-const BYTES_PER_ENTRY: u64 = 128;
+/// For so many bytes of the last snapshot one entry passes before the next, so that what snapshots cost an entry stays
+/// the same however large the state is. A token takes as many.
+const BYTES_PER_ENTRY: u64 = 64;
 /// How many snapshots are kept: the newest, and one in case it is damaged.
 const KEPT: usize = 2;
 
@@ -113,7 +113,7 @@ pub fn newest_first<'a>(disk: &'a dyn Disk, dir: &Path) -> impl Iterator<Item = 
 fn read(disk: &dyn Disk, path: &Path) -> Option<Snapshot> {
     let mut input = Input::new(disk.open(path, Open::Read).ok()?).ok()?;
     let snapshot = parse(&mut input).ok()??;
-    input.is_whole().ok()?.then_some(snapshot)
+    input.ends_whole().ok()?.then_some(snapshot)
 }
 
 fn parse(input: &mut Input) -> io::Result<Option<Snapshot>> {

@@ -88,7 +88,7 @@ impl Input {
     }
 
     /// Whether everything was taken, and the hash at the end is that of it.
-    pub(super) fn is_whole(self) -> io::Result<bool> {
+    pub(super) fn ends_whole(self) -> io::Result<bool> {
         let mut hash = [0; HASH_BYTES];
         let read = self.file.read_at(&mut hash, self.offset)?;
         let all = self.offset == self.end && self.taken == self.buffer.len() && read == HASH_BYTES;

@@ -110,9 +110,11 @@ impl Canonical {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
         self.count(algorithm.len() + 2 * bytes.len());
         self.raw(algorithm.as_bytes());
-        for byte in bytes {
-            self.raw(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+        let mut text = [[0; 2]; 32];
+        for (pair, byte) in text.iter_mut().zip(bytes) {
+            *pair = [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]];
         }
+        self.raw(text.as_flattened());
     }
 
     fn grant(&mut self, grant: &Grant) {

@@ -12,7 +12,12 @@
 
 use std::ops::Range;
 
-use super::bytes::{Reader, common, number_bytes, put_number};
+use super::bytes::{Reader, common, put_number};
+
+/// What the numbers of a record take at most where it is not a large one.
+const HEAD_BYTES: usize = 8;
+/// A block in a row of blocks grows by so much at a time.
+const ROOM_BYTES: usize = 256;
 
 /// A record as it stands in a block.
 pub(super) struct Record<'a> {
@@ -89,53 +94,70 @@ fn put_body(out: &mut Vec<u8>, body: &[u8]) {
     out.extend_from_slice(body);
 }
 
-/// The block with one more record, which belongs `at` an offset where its key shares so much with the one before.
-pub(super) fn with(block: &[u8], at: usize, shared: usize, key: &[u8], body: &[u8]) -> Vec<u8> {
+/// Other bytes in the place of some of a block.
+pub(super) struct Edit {
+    pub(super) place: Range<usize>,
+    pub(super) bytes: Vec<u8>,
+}
+
+impl Edit {
+    /// The block with the edit made, as long as it is and not a byte longer.
+    pub(super) fn made(&self, block: &[u8]) -> Vec<u8> {
+        let before = block.get(..self.place.start).unwrap_or_default();
+        [before, &self.bytes, block.get(self.place.end..).unwrap_or_default()].concat()
+    }
+
+    /// Makes the edit in its place. A block that grows gets some room, so that it need not move each time.
+    pub(super) fn make(&self, block: &mut Vec<u8>) {
+        let (old, new) = (block.len(), block.len() - self.place.len() + self.bytes.len());
+        if new > block.capacity() {
+            block.reserve_exact(new.next_multiple_of(ROOM_BYTES) - old);
+        }
+        block.resize(old.max(new), 0);
+        block.copy_within(self.place.end..old, self.place.start + self.bytes.len());
+        block.truncate(new);
+        if let Some(place) = block.get_mut(self.place.start..self.place.start + self.bytes.len()) {
+            place.copy_from_slice(&self.bytes);
+        }
+    }
+}
+
+/// One more record, which belongs `at` an offset where its key shares so much with the one before.
+pub(super) fn with(block: &[u8], at: usize, shared: usize, key: &[u8], body: &[u8]) -> Edit {
     let rest = key.get(shared..).unwrap_or_default();
-    let lengths = number_bytes(shared) + number_bytes(rest.len()) + number_bytes(body.len());
-    // What follows shares at least as much with the new key as it did with the one before, so it does not grow; only
-    // the number of what it shares may.
-    let room = block.len() + lengths + rest.len() + body.len() + 2;
-    let (before, after) = block.split_at_checked(at).unwrap_or((block, &[]));
-    let mut out = Vec::with_capacity(room);
-    out.extend_from_slice(before);
-    put_head(&mut out, shared, [rest, &[]]);
-    put_body(&mut out, body);
+    let mut bytes = Vec::with_capacity(rest.len() + body.len() + 2 * HEAD_BYTES);
+    put_head(&mut bytes, shared, [rest, &[]]);
+    put_body(&mut bytes, body);
     match record_at(block, at) {
         Some(next) if next.shared == shared => {
             let more = common(next.rest, rest);
-            put_head(&mut out, shared + more, [next.rest.get(more..).unwrap_or_default(), &[]]);
-            out.extend_from_slice(block.get(next.length_at..).unwrap_or_default());
+            put_head(&mut bytes, shared + more, [next.rest.get(more..).unwrap_or_default(), &[]]);
+            Edit { place: at..next.length_at, bytes }
         }
-        _ => out.extend_from_slice(after),
+        _ => Edit { place: at..at, bytes },
     }
-    out
 }
 
-/// The block without the record that begins at `start`.
-pub(super) fn without(block: &[u8], start: usize) -> Vec<u8> {
-    let mut out = Vec::with_capacity(block.len());
-    out.extend_from_slice(block.get(..start).unwrap_or_default());
-    let Some(gone) = record_at(block, start) else { return out };
+/// The record that begins at `start` is gone.
+pub(super) fn without(block: &[u8], start: usize) -> Edit {
+    let mut bytes = Vec::new();
+    let Some(gone) = record_at(block, start) else { return Edit { place: start..start, bytes } };
     match record_at(block, gone.end) {
         // What the next key took from the one that is gone it has to say itself now.
         Some(next) if next.shared > gone.shared => {
             let taken = gone.rest.get(..next.shared - gone.shared).unwrap_or_default();
-            put_head(&mut out, gone.shared, [taken, next.rest]);
-            out.extend_from_slice(block.get(next.length_at..).unwrap_or_default());
+            put_head(&mut bytes, gone.shared, [taken, next.rest]);
+            Edit { place: start..next.length_at, bytes }
         }
-        _ => out.extend_from_slice(block.get(gone.end..).unwrap_or_default()),
+        _ => Edit { place: start..gone.end, bytes },
     }
-    out
 }
 
-/// The block with another body in a record: `length_at` and `old` are its [`Spot`].
-pub(super) fn with_body(block: &[u8], length_at: usize, old: &Range<usize>, body: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(block.len() - old.len() + body.len() + number_bytes(body.len()));
-    out.extend_from_slice(block.get(..length_at).unwrap_or_default());
-    put_body(&mut out, body);
-    out.extend_from_slice(block.get(old.end..).unwrap_or_default());
-    out
+/// Another body in a record: `length_at` and `old` are its [`Spot`].
+pub(super) fn with_body(length_at: usize, old: &Range<usize>, body: &[u8]) -> Edit {
+    let mut bytes = Vec::with_capacity(body.len() + HEAD_BYTES);
+    put_body(&mut bytes, body);
+    Edit { place: length_at..old.end, bytes }
 }
 
 /// Two blocks out of one that has grown, cut where the first record begins at or behind an offset, else before the last

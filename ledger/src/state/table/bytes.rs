@@ -11,12 +11,6 @@ pub(in crate::state) fn put_number(out: &mut Vec<u8>, mut number: usize) {
     out.push(number as u8);
 }
 
-/// How many bytes [`put_number`] takes.
-pub(super) fn number_bytes(number: usize) -> usize {
-    let bits = usize::BITS - number.leading_zeros();
-    bits.div_ceil(7).max(1) as usize
-}
-
 /// Appends a text: its length and bytes.
 pub(in crate::state) fn put_text(out: &mut Vec<u8>, text: &str) {
     put_number(out, text.len());
@@ -102,7 +96,19 @@ impl<'a> Reader<'a> {
     }
 
     /// A number, as [`put_number`] wrote it.
+    #[inline]
     pub(in crate::state) fn number(&mut self) -> Option<usize> {
+        match self.0 {
+            // Nearly all are below 128.
+            [byte, rest @ ..] if *byte < 0x80 => {
+                self.0 = rest;
+                Some(usize::from(*byte))
+            }
+            _ => self.long_number(),
+        }
+    }
+
+    fn long_number(&mut self) -> Option<usize> {
         let mut number = 0_usize;
         for shift in (0..usize::BITS).step_by(7) {
             let byte = self.byte()?;

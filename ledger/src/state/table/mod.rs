@@ -1,7 +1,7 @@
 //! A map from names to what is known of them, packed: what an account has of tokens, grants and the like. Millions of
 //! them are held in memory, so a record costs its bytes and hardly more.
 //!
-//! Records stand in order of key in blocks of some two kilobytes (drawn in [`block`]). A table of one block is one
+//! Records stand in order of key in blocks of some kilobyte (drawn in [`block`]). A table of one block is one
 //! allocation; more blocks are shared between copies of the table, and a change copies the one block that it touches.
 
 mod block;
@@ -15,14 +15,14 @@ use std::io::{self, Write};
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use block::{Spot, Walk};
+use block::{Edit, Spot, Walk};
 
 use super::stored::{Source, malformed};
 use crate::event::Text;
 
 /// A block that has grown beyond this is split: small enough to be searched and copied in no time, large enough for
 /// what a block itself takes not to matter.
-const BLOCK_BYTES: usize = 2048;
+const BLOCK_BYTES: usize = 1024;
 
 /// What a table can hold: it packs itself into bytes, and comes back as it was. The same value gives the same bytes.
 pub trait Packed: Sized {
@@ -52,7 +52,7 @@ enum Blocks {
 /// Blocks in order of their keys, none empty.
 #[derive(Clone)]
 struct Many {
-    blocks: Vec<Arc<[u8]>>,
+    blocks: Vec<Arc<Vec<u8>>>,
     /// How many records they have.
     len: usize,
 }
@@ -69,7 +69,7 @@ impl Blocks {
         match self {
             Self::One(block) if index == 0 => block,
             Self::One(_) => &[],
-            Self::Many(many) => many.blocks.get(index).map(AsRef::as_ref).unwrap_or_default(),
+            Self::Many(many) => many.blocks.get(index).map(|block| block.as_slice()).unwrap_or_default(),
         }
     }
 
@@ -83,13 +83,13 @@ impl Blocks {
         }
     }
 
-    /// Puts other bytes in the place of a block.
-    fn put(&mut self, index: usize, bytes: Vec<u8>) {
+    /// Changes a block; a copy of its own where it is shared.
+    fn edit(&mut self, index: usize, edit: &Edit) {
         match self {
-            Self::One(block) => *block = bytes.into_boxed_slice(),
+            Self::One(block) => *block = edit.made(block).into_boxed_slice(),
             Self::Many(many) => {
                 if let Some(block) = many.blocks.get_mut(index) {
-                    *block = bytes.into();
+                    edit.make(Arc::make_mut(block));
                 }
             }
         }
@@ -98,7 +98,7 @@ impl Blocks {
     /// Puts two blocks in the place of one.
     fn put_two(&mut self, index: usize, (left, right): (Vec<u8>, Vec<u8>)) {
         let len = block::count(&left) + block::count(&right);
-        let pair = [left.into(), right.into()];
+        let pair = [Arc::new(left), Arc::new(right)];
         match self {
             Self::One(_) => *self = Self::Many(Box::new(Many { blocks: pair.into(), len })),
             Self::Many(many) => {
@@ -125,7 +125,7 @@ impl Blocks {
     fn get_mut(&mut self, index: usize) -> Option<&mut [u8]> {
         match self {
             Self::One(block) => Some(block),
-            Self::Many(many) => many.blocks.get_mut(index).map(Arc::make_mut),
+            Self::Many(many) => many.blocks.get_mut(index).map(|block| Arc::make_mut(block).as_mut_slice()),
         }
     }
 }
@@ -235,28 +235,27 @@ impl<K: Borrow<str>, V: Packed> Table<K, V> {
         let index = self.blocks.of(key);
         let block = self.blocks.get(index);
         let Spot::Known { start, .. } = block::find(block, key) else { return false };
-        let left = block::without(block, start);
+        let edit = block::without(block, start);
+        let empty = edit.place == (0..block.len()) && edit.bytes.is_empty();
         if let Blocks::Many(many) = &mut self.blocks {
             many.len -= 1;
         }
-        if left.is_empty() {
-            self.blocks.remove(index)
+        if empty {
+            self.blocks.remove(index);
         } else {
-            self.blocks.put(index, left)
+            self.blocks.edit(index, &edit);
         }
         true
     }
 
     fn replace(&mut self, index: usize, length_at: usize, old: std::ops::Range<usize>, body: &[u8]) {
-        let block = self.blocks.get(index);
         if old.len() == body.len() {
             if let Some(place) = self.blocks.get_mut(index).and_then(|block| block.get_mut(old)) {
                 place.copy_from_slice(body);
             }
             return;
         }
-        let changed = block::with_body(block, length_at, &old, body);
-        self.settle(index, changed, Cut::InTheMiddle);
+        self.settle(index, &block::with_body(length_at, &old, body), Cut::InTheMiddle);
     }
 
     fn add(&mut self, index: usize, at: usize, shared: usize, key: &[u8], body: &[u8]) {
@@ -268,21 +267,23 @@ impl<K: Borrow<str>, V: Packed> Table<K, V> {
         } else {
             Cut::InTheMiddle
         };
-        let changed = block::with(block, at, shared, key, body);
+        let edit = block::with(block, at, shared, key, body);
         if let Blocks::Many(many) = &mut self.blocks {
             many.len += 1;
         }
-        self.settle(index, changed, cut);
+        self.settle(index, &edit, cut);
     }
 
-    /// Puts a changed block back, as two where it has become too large.
-    fn settle(&mut self, index: usize, changed: Vec<u8>, cut: Cut) {
-        let halves =
-            if changed.len() > BLOCK_BYTES { block::split(&changed, cut.from(&changed)) } else { None };
-        match halves {
-            Some(halves) => self.blocks.put_two(index, halves),
-            None => self.blocks.put(index, changed),
+    /// Changes a block, and makes two of it where it becomes too large.
+    fn settle(&mut self, index: usize, edit: &Edit, cut: Cut) {
+        let block = self.blocks.get(index);
+        if block.len() - edit.place.len() + edit.bytes.len() > BLOCK_BYTES {
+            let changed = edit.made(block);
+            if let Some(halves) = block::split(&changed, cut.from(&changed)) {
+                return self.blocks.put_two(index, halves);
+            }
         }
+        self.blocks.edit(index, edit);
     }
 
     /// All keys and values, in order.
@@ -322,7 +323,7 @@ impl<K: Borrow<str>, V: Packed> Table<K, V> {
             if count == 1 {
                 return Ok(Self { blocks: Blocks::One(block.into()), of: PhantomData });
             }
-            many.blocks.push(block.into());
+            many.blocks.push(Arc::new(block.to_vec()));
         }
         let blocks = if count == 0 { Blocks::One(Box::default()) } else { Blocks::Many(Box::new(many)) };
         Ok(Self { blocks, of: PhantomData })
