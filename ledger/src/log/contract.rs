@@ -23,6 +23,10 @@ macro_rules! log_store_contract {
                 bounded(&$new);
             }
             #[test]
+            fn entries_far_apart_are_read_in_the_order_in_which_they_are_asked_for() {
+                far_apart(&$new);
+            }
+            #[test]
             fn a_group_that_does_not_continue_the_log_is_refused_and_changes_nothing() {
                 unfit(&$new);
             }
@@ -70,6 +74,9 @@ impl LogStore for Real {
     fn read(&self, from: Position, max: usize) -> Result<Vec<crate::entry::Record>, super::ReadError> {
         self.0.read(from, max)
     }
+    fn read_many(&self, positions: &[Position]) -> Result<Vec<crate::entry::Record>, super::ReadError> {
+        self.0.read_many(positions)
+    }
 }
 
 fn empty(log: &dyn LogStore) {
@@ -109,6 +116,30 @@ fn bounded(log: &dyn LogStore) {
     let exactly = group[3].entry.len() + group[4].entry.len();
     assert_eq!(log.read(Position(3), exactly).unwrap(), group[3..5]);
     assert_eq!(log.read(Position(3), exactly - 1).unwrap(), group[3..4]);
+}
+
+fn far_apart(log: &dyn LogStore) {
+    let mut chain = Chain::new();
+    let mut records = Vec::new();
+    for n in 0..60 {
+        let group = chain.group(&[1, 1 + n % 9], 20 + 37 * usize::from(n % 7));
+        log.append(log.tail().next, &group).unwrap();
+        records.extend(group);
+        // Again and again, while the log grows: what is remembered of it must stay true.
+        for step in [1, 7, 61] {
+            let positions: Vec<Position> =
+                (0..records.len() as u64).rev().step_by(step).map(Position).collect();
+            let asked: Vec<_> = positions.iter().map(|p| records[p.0 as usize].clone()).collect();
+            assert_eq!(log.read_many(&positions).unwrap(), asked);
+        }
+    }
+    assert!(records.len() > 200);
+    let twice = log.read_many(&[Position(3), Position(90), Position(3)]).unwrap();
+    assert_eq!(twice, [records[3].clone(), records[90].clone(), records[3].clone()]);
+    assert_eq!(log.read_many(&[]).unwrap(), vec![]);
+    for beyond in [records.len() as u64, u64::MAX] {
+        assert!(log.read_many(&[Position(0), Position(beyond)]).is_err());
+    }
 }
 
 fn unfit(log: &dyn LogStore) {

@@ -7,6 +7,7 @@ mod frame;
 mod group;
 mod index;
 mod judge;
+mod many;
 mod memory;
 mod open;
 mod prepare;
@@ -131,4 +132,16 @@ pub trait LogStore: Send + Sync + 'static {
     /// # Errors
     /// See [`ReadError`]. Entries before a damaged one are returned first; the call that starts at it fails.
     fn read(&self, from: Position, bytes_max: usize) -> Result<Vec<Record>, ReadError>;
+    /// The entries at these positions, in the order in which they are asked for. Each is checked as [`LogStore::read`]
+    /// checks it.
+    ///
+    /// # Errors
+    /// See [`ReadError`]: where any of them can't be read, or the log ends before it.
+    fn read_many(&self, positions: &[Position]) -> Result<Vec<Record>, ReadError> {
+        positions.iter().map(|position| read_one(self, *position)).collect()
+    }
+}
+
+fn read_one(log: &(impl LogStore + ?Sized), position: Position) -> Result<Record, ReadError> {
+    log.read(position, 1)?.into_iter().next().ok_or_else(|| many::beyond_end(position))
 }

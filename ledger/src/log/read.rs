@@ -122,7 +122,12 @@ impl Walk {
     }
 }
 
-fn continues(entry: &[u8], uid: LedgerUid, at: Position, previous: Option<Link>) -> Result<(), &'static str> {
+pub(super) fn continues(
+    entry: &[u8],
+    uid: LedgerUid,
+    at: Position,
+    previous: Option<Link>,
+) -> Result<(), &'static str> {
     let (header, _) = entry::decode(entry).map_err(|_| "the entry's header cannot be read")?;
     if header.uid != uid || header.position != at {
         return Err("the entry belongs elsewhere");
@@ -152,7 +157,7 @@ impl SegmentLog {
     }
 
     /// Where `at` stands; `None` at the end of the log.
-    fn find(&self, at: Position) -> Result<Option<Span>, ReadError> {
+    pub(super) fn find(&self, at: Position) -> Result<Option<Span>, ReadError> {
         let view = self.view();
         if let Some(span) = view.span(at) {
             return Ok(Some(span));

@@ -8,6 +8,7 @@ use crate::disk::Disk;
 use crate::entry::{IdKey, Record};
 use crate::types::Position;
 
+use super::many::FrameSizes;
 use super::open::{self, OpenError};
 use super::prepare::Next;
 use super::repair::Repair;
@@ -46,6 +47,7 @@ pub struct SegmentLog {
     pub(crate) options: SegmentOptions,
     pub(crate) view: RwLock<View>,
     pub(crate) handles: Handles,
+    pub(crate) frame_sizes: FrameSizes,
     pub(crate) writer: Mutex<Writer>,
     pub(crate) next: Mutex<Next>,
 }
@@ -72,6 +74,7 @@ impl SegmentLog {
             options,
             view: RwLock::new(opened.view),
             handles: Handles::default(),
+            frame_sizes: FrameSizes::default(),
             writer: Mutex::new(Writer::new(opened.file, stopped)),
             next: Mutex::new(Next::new(opened.capacity_last)),
         };
@@ -127,5 +130,9 @@ impl LogStore for SegmentLog {
 
     fn read(&self, from: Position, bytes_max: usize) -> Result<Vec<Record>, ReadError> {
         self.read_entries(from, bytes_max)
+    }
+
+    fn read_many(&self, positions: &[Position]) -> Result<Vec<Record>, ReadError> {
+        self.read_positions(positions)
     }
 }

@@ -65,6 +65,8 @@ fn a_flipped_bit_in_a_sealed_frame_fails_the_reads_of_that_entry_and_no_other() 
                     }
                     other => panic!("bit {bit} of {position}: {other:?}"),
                 }
+                let many = log.read_many(&[Position(*position)]);
+                assert!(matches!(many, Err(ReadError::Damaged(d)) if d.position.0 == *position), "bit {bit}");
                 if bit % 97 == 0 {
                     neighbours_are_served(&log, &records, *position);
                 }
@@ -82,6 +84,10 @@ fn neighbours_are_served(log: &SegmentLog, records: &[Record], position: u64) {
     if let Some(record) = records.get(position as usize + 1) {
         assert_eq!(log.read(Position(position + 1), 1).unwrap()[0], *record);
     }
+    let others: Vec<Record> = records.iter().filter(|r| **r != records[position as usize]).cloned().collect();
+    let positions: Vec<Position> =
+        (0..records.len() as u64).filter(|p| *p != position).map(Position).collect();
+    assert_eq!(log.read_many(&positions).unwrap(), others);
 }
 
 /// Opens the log with one bit flipped, and gives the damage found.
