@@ -6,10 +6,10 @@ use std::path::Path;
 use crate::disk::Disk;
 use crate::entry::{self, HEADER_FIXED_BYTES};
 use crate::types::{LedgerUid, Link, Position, Time};
-use crate::verify::Meter;
 use crate::verify::frame::{END_MARK, FRAME_HEADER_BYTES, FrameHeader, names};
 use crate::verify::names::segments;
 use crate::verify::source::Source;
+use crate::verify::{Meter, Reached};
 
 mod event;
 #[cfg(test)]
@@ -56,7 +56,8 @@ pub fn find_frame(disk: &dyn Disk, ledger_dir: &Path, position: Position) -> io:
         return Ok(None);
     };
     let meter = Meter::new(&());
-    let mut source = Source::open(disk, &ledger_dir.join(&*segment.file), &meter)?;
+    let reached = Reached::new(&meter);
+    let mut source = Source::open(disk, &ledger_dir.join(&*segment.file), segment.named, &reached)?;
     let (mut offset, mut at) = (512, segment.named);
     while let Some(header) = FrameHeader::read(source.read(offset, FRAME_HEADER_BYTES as usize)?) {
         if at == position {

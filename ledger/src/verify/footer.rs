@@ -6,12 +6,12 @@ use std::io;
 use super::source::{SECTOR, Source};
 use crate::types::{Link, Position, Time};
 
-const STRIDE: u64 = 64;
+pub(super) const STRIDE: u64 = 64;
 const MAGIC: &[u8; 8] = b"TKLFOOT1";
-const MAGIC_BEHIND: &[u8; 8] = b"TKLFOOTE";
+pub(super) const MAGIC_BEHIND: &[u8; 8] = b"TKLFOOTE";
 const FIXED_BYTES: usize = 88;
 const BEHIND_BYTES: usize = 16;
-const ID_BYTES: usize = 12;
+pub(super) const ID_BYTES: usize = 12;
 /// Fewer equal bytes may be chance.
 const ALIKE_BYTES_MIN: usize = 8;
 
@@ -44,6 +44,24 @@ pub(super) struct Facts {
     pub(super) end: u64,
 }
 
+impl Facts {
+    /// The fixed fields of the footer of so many entries, before its lists.
+    pub(super) fn fixed(&self, entries: u64) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(FIXED_BYTES);
+        bytes.extend_from_slice(MAGIC);
+        bytes.extend_from_slice(&1_u32.to_le_bytes());
+        bytes.extend_from_slice(&entries.to_le_bytes());
+        bytes.extend_from_slice(&self.first.0.to_le_bytes());
+        bytes.extend_from_slice(&self.link.0);
+        bytes.extend_from_slice(&self.recorded_at.0.to_le_bytes());
+        bytes.extend_from_slice(&self.epoch.to_le_bytes());
+        bytes.extend_from_slice(&self.end.to_le_bytes());
+        bytes.extend_from_slice(&0_u32.to_le_bytes());
+        bytes.extend_from_slice(&(STRIDE as u32).to_le_bytes());
+        bytes
+    }
+}
+
 /// The footer as it must be.
 pub(super) struct Expected {
     pub(super) bytes: Vec<u8>,
@@ -59,16 +77,7 @@ impl Expected {
         let mut bytes = Vec::with_capacity(
             FIXED_BYTES + 8 * contents.offsets.len() + ID_BYTES * contents.ids.len() + BEHIND_BYTES,
         );
-        bytes.extend_from_slice(MAGIC);
-        bytes.extend_from_slice(&1_u32.to_le_bytes());
-        bytes.extend_from_slice(&entries.to_le_bytes());
-        bytes.extend_from_slice(&facts.first.0.to_le_bytes());
-        bytes.extend_from_slice(&facts.link.0);
-        bytes.extend_from_slice(&facts.recorded_at.0.to_le_bytes());
-        bytes.extend_from_slice(&facts.epoch.to_le_bytes());
-        bytes.extend_from_slice(&facts.end.to_le_bytes());
-        bytes.extend_from_slice(&0_u32.to_le_bytes());
-        bytes.extend_from_slice(&(STRIDE as u32).to_le_bytes());
+        bytes.extend_from_slice(&facts.fixed(entries));
         for offset in &contents.offsets {
             bytes.extend_from_slice(&offset.to_le_bytes());
         }

@@ -5,12 +5,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::chain::Chain;
+use super::crew;
+use super::effort::Effort;
 use super::findings::Findings;
 use super::names;
 use super::published::published;
 use super::source::Source;
 use super::walk::{self, Segment, Torn, Verdict};
-use super::{LedgerReport, Meter};
+use super::{LedgerReport, Meter, Progress, Reached};
 use crate::disk::Disk;
 use crate::log::Damage;
 use crate::types::Position;
@@ -21,7 +23,9 @@ const PAUSES_MS: [u64; 6] = [20, 40, 80, 160, 300, 400];
 pub(super) struct Judge<'a> {
     disk: &'a dyn Disk,
     dir: &'a Path,
-    meter: &'a Meter<'a>,
+    effort: &'a Effort,
+    progress: &'a dyn Progress,
+    reached: Reached<'a>,
     findings: Findings,
     chain: Chain,
     torn: Option<Torn>,
@@ -31,9 +35,16 @@ pub(super) struct Judge<'a> {
 ///
 /// # Errors
 /// Where its directories cannot be listed.
-pub(super) fn judge(disk: &dyn Disk, dir: &Path, name: &str, meter: &Meter<'_>) -> io::Result<LedgerReport> {
-    let mut judge =
-        Judge { disk, dir, meter, findings: Findings::default(), chain: Chain::start(), torn: None };
+pub(super) fn judge(
+    disk: &dyn Disk,
+    dir: &Path,
+    name: &str,
+    effort: &Effort,
+    meter: &Meter<'_>,
+) -> io::Result<LedgerReport> {
+    let (findings, chain, reached) = (Findings::default(), Chain::start(), Reached::new(meter));
+    let progress = meter.progress;
+    let mut judge = Judge { disk, dir, effort, progress, reached, findings, chain, torn: None };
     judge.names()?;
     judge.segments()?;
     Ok(judge.report(name))
@@ -52,9 +63,14 @@ impl Judge<'_> {
         let mut segments = names::segments(self.disk, self.dir)?;
         let mut judged = 0;
         let mut patience = Patience::default();
-        while let Some(segment) = segments.get(judged) {
+        loop {
+            let before = judged;
+            let Some(segment) = self.doubtful(&mut segments, &mut judged)? else { break };
+            if judged > before {
+                patience = Patience::default();
+            }
             let told = published(self.disk, self.dir);
-            let verdict = self.segment(segment);
+            let verdict = self.segment(&segment);
             // Only the last segment is written to, and the one before it while it is being sealed.
             if segments.len() - judged <= 2 {
                 let now = names::segments(self.disk, self.dir)?;
@@ -63,24 +79,55 @@ impl Judge<'_> {
                     continue;
                 }
                 match patience.with(&verdict, told) {
-                    Next::Wait(pause) if self.meter.progress.wait(pause) => continue,
+                    Next::Wait(pause) if self.progress.wait(pause) => continue,
                     Next::Wait(_) | Next::Settle => self.settle(verdict),
                     Next::InProgress => self.chain = verdict.sound,
                 }
             } else {
                 self.settle(verdict);
             }
-            self.meter.finished();
             patience = Patience::default();
             judged += 1;
         }
         Ok(())
     }
 
+    /// Goes on over segments that are sound to the first that may not be; `None` where there is none.
+    fn doubtful(&mut self, segments: &mut Vec<Segment>, judged: &mut usize) -> io::Result<Option<Segment>> {
+        loop {
+            let behind = segments.get(*judged..).unwrap_or_default();
+            let Some((last, sealed)) = behind.split_last() else { return Ok(None) };
+            let sound = self.accept(sealed);
+            *judged += sound;
+            if sound < sealed.len() {
+                return Ok(segments.get(*judged).cloned());
+            }
+            let before = self.chain.clone();
+            if self.accept(std::slice::from_ref(last)) == 0 {
+                return Ok(Some(last.clone()));
+            }
+            // A server may have gone on in it and begun another meanwhile.
+            let now = names::segments(self.disk, self.dir)?;
+            if now.len() <= segments.len() {
+                return Ok(None);
+            }
+            (self.chain, *segments) = (before, now);
+        }
+    }
+
+    /// How many of the segments are sound, one behind the other; the chain then stands behind them.
+    fn accept(&mut self, segments: &[Segment]) -> usize {
+        let start = self.chain.clone();
+        let (sound, chain) =
+            crew::sound_ones(self.disk, self.dir, segments, start, self.effort, &self.reached);
+        self.chain = chain;
+        sound
+    }
+
     /// A file that cannot be read is damage like any other, and no reason to leave the others unread.
     fn segment(&self, segment: &Segment) -> Verdict {
         let path = self.dir.join(&*segment.file);
-        let verdict = Source::open(self.disk, &path, self.meter)
+        let verdict = Source::open(self.disk, &path, segment.named, &self.reached)
             .and_then(|source| walk::judge(source, segment, self.chain.clone()));
         verdict.unwrap_or_else(|e| self.unreadable(segment, &e))
     }

@@ -3,14 +3,18 @@
 //!
 //! It shares nothing with the log's engine but the definitions of an entry and of a link: the judge and the engine are
 //! two readings of one page (`docs/format.md`), so that a mistake in one shows in the other. It takes no lock, writes
-//! nothing, and holds no more than one segment's event ids in memory.
+//! nothing, and holds no more in memory than a piece of the log for each thread, and one segment's event ids.
+//!
+//! Nearly every log is sound, and that a segment is sound can be found out fast, a piece on each thread (`pieces`,
+//! `sound`, `join`, `crew`). Where it is not, or where there is any doubt, the segment is read again from its first byte
+//! to its last by one that can say what is wrong, and where (`walk`): all findings are the walk's.
 //!
 //! What a chain cannot show, the judge cannot see: a log that was cut at an entry's end, or rewritten from some entry
 //! on by someone who recomputed everything behind it.
 
 use std::io;
+use std::num::NonZeroUsize;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::disk::{Disk, Open};
@@ -19,23 +23,34 @@ use crate::types::{LedgerName, LedgerUid, Link, Position};
 
 mod chain;
 mod close;
+mod crew;
+mod effort;
 mod findings;
 mod footer;
 pub(crate) mod frame;
 mod header;
+mod join;
 mod ledger;
+mod meter;
 pub(crate) mod names;
+mod pieces;
 mod published;
 mod resync;
+mod seal;
+mod sound;
 pub(crate) mod source;
 #[cfg(test)]
 pub(crate) mod tests;
 mod torn;
 pub(crate) mod walk;
 
+use effort::Effort;
+pub(crate) use meter::{Meter, Reached};
+
 /// Who watches, and waits.
-pub trait Progress {
-    /// `done` of `total` bytes have been read. `total` grows where a server writes meanwhile.
+pub trait Progress: Sync {
+    /// `done` of `total` bytes have been read. Called by one thread at a time, and `done` never falls. `total` grows
+    /// where a server writes meanwhile.
     fn bytes(&self, done: u64, total: u64);
 
     /// Lets a server finish what it is writing before the same place is read again. False where it is known that no
@@ -102,29 +117,55 @@ impl LedgerReport {
     }
 }
 
-/// Judges every ledger below `data_dir`.
+/// Judges every ledger below `data_dir`, on one thread. See [`verify_on`].
+///
+/// # Errors
+/// As [`verify_on`].
+pub fn verify(disk: &dyn Disk, data_dir: &Path, progress: &dyn Progress) -> io::Result<Report> {
+    verify_on(disk, data_dir, NonZeroUsize::MIN, progress)
+}
+
+/// Judges every ledger below `data_dir`, on so many threads. The report does not depend on their number.
 ///
 /// Damage is no error: it is in the report, whatever it is, and never ends the reading. Beside a running server, what
 /// fails behind the tail that it has published is read again for up to a second before it is judged.
 ///
 /// # Errors
 /// Where the directory of the ledgers cannot be listed. A ledger or a segment that cannot be read is damage.
-pub fn verify(disk: &dyn Disk, data_dir: &Path, progress: &dyn Progress) -> io::Result<Report> {
+pub fn verify_on(
+    disk: &dyn Disk,
+    data_dir: &Path,
+    threads: NonZeroUsize,
+    progress: &dyn Progress,
+) -> io::Result<Report> {
+    judge_all(disk, data_dir, &Effort::of(threads), progress)
+}
+
+fn judge_all(
+    disk: &dyn Disk,
+    data_dir: &Path,
+    effort: &Effort,
+    progress: &dyn Progress,
+) -> io::Result<Report> {
     let dir = data_dir.join("ledgers");
-    let names = disk.list(&dir)?;
     let meter = Meter::new(progress);
-    for name in &names {
-        meter.expect(log_bytes(disk, &dir.join(name)));
+    let mut bytes = Vec::new();
+    for name in disk.list(&dir)? {
+        let in_log = log_bytes(disk, &dir.join(&name));
+        meter.expect(in_log);
+        bytes.push((name, in_log));
     }
-    let mut ledgers = Vec::new();
-    for name in names {
-        ledgers.push(match name.parse::<LedgerName>() {
-            Ok(_) => ledger::judge(disk, &dir.join(&name), &name, &meter)
-                .unwrap_or_else(|e| unread(name, format!("its directories cannot be listed: {e}"))),
-            Err(rule) => unread(name, rule.to_string()),
-        });
-    }
+    let judge = |name: &String, effort: &Effort| judge_one(disk, &dir, name, effort, &meter);
+    let ledgers = effort.share(&bytes, &judge);
     Ok(Report { ledgers, strangers: names::strangers_in_data(disk, data_dir)? })
+}
+
+fn judge_one(disk: &dyn Disk, dir: &Path, name: &str, effort: &Effort, meter: &Meter<'_>) -> LedgerReport {
+    match name.parse::<LedgerName>() {
+        Ok(_) => ledger::judge(disk, &dir.join(name), name, effort, meter)
+            .unwrap_or_else(|e| unread(name, format!("its directories cannot be listed: {e}"))),
+        Err(rule) => unread(name, rule.to_string()),
+    }
 }
 
 /// The bytes of a ledger's segments, as far as they can be known: only for the progress.
@@ -135,10 +176,10 @@ fn log_bytes(disk: &dyn Disk, ledger: &Path) -> u64 {
 }
 
 /// The report on what stands among the ledgers and cannot be read as one.
-fn unread(name: String, reason: String) -> LedgerReport {
+fn unread(name: &str, reason: String) -> LedgerReport {
     let damage = Damage { position: Position(0), file: ".".to_owned(), offset: 0, reason };
     LedgerReport {
-        ledger: name,
+        ledger: name.to_owned(),
         uid: None,
         entries: Position(0),
         head: Link::default(),
@@ -147,37 +188,5 @@ fn unread(name: String, reason: String) -> LedgerReport {
         published: None,
         damage: vec![damage],
         damage_unlisted: 0,
-    }
-}
-
-/// Adds up what has been read, over all files.
-pub(crate) struct Meter<'a> {
-    progress: &'a dyn Progress,
-    finished: AtomicU64,
-    here: AtomicU64,
-    total: AtomicU64,
-}
-
-impl<'a> Meter<'a> {
-    pub(crate) fn new(progress: &'a dyn Progress) -> Self {
-        Self { progress, finished: AtomicU64::new(0), here: AtomicU64::new(0), total: AtomicU64::new(0) }
-    }
-
-    fn expect(&self, bytes: u64) {
-        self.total.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    /// The file that is being read has been read up to `offset`, be it for the first time or again.
-    fn reached(&self, offset: u64) {
-        let here = self.here.fetch_max(offset, Ordering::Relaxed).max(offset);
-        let done = self.finished.load(Ordering::Relaxed) + here;
-        let total = self.total.fetch_max(done, Ordering::Relaxed).max(done);
-        self.progress.bytes(done, total);
-    }
-
-    /// The file that was being read is done with.
-    fn finished(&self) {
-        let here = self.here.swap(0, Ordering::Relaxed);
-        self.finished.fetch_add(here, Ordering::Relaxed);
     }
 }

@@ -4,8 +4,9 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::Meter;
+use super::Reached;
 use crate::disk::{Disk, DiskFile, Open};
+use crate::types::Position;
 
 /// Bytes of one read: large enough that the disk streams, small enough to stay in the processor's cache.
 const WINDOW_BYTES: usize = 1024 * 1024;
@@ -18,14 +19,21 @@ pub(crate) struct Source<'a> {
     len: u64,
     window: Vec<u8>,
     start: u64,
-    meter: &'a Meter<'a>,
+    segment: Position,
+    reached: &'a Reached<'a>,
 }
 
 impl<'a> Source<'a> {
-    pub(crate) fn open(disk: &dyn Disk, path: &Path, meter: &'a Meter<'a>) -> io::Result<Self> {
+    /// Opens the file of the segment that is named by the position `segment`.
+    pub(crate) fn open(
+        disk: &dyn Disk,
+        path: &Path,
+        segment: Position,
+        reached: &'a Reached<'a>,
+    ) -> io::Result<Self> {
         let file = disk.open(path, Open::Read)?;
         let len = file.len()?;
-        Ok(Self { file, len, window: Vec::new(), start: 0, meter })
+        Ok(Self { file, len, window: Vec::new(), start: 0, segment, reached })
     }
 
     /// Bytes of the file. A file that a server trims while it is read is as short as it was found.
@@ -66,7 +74,7 @@ impl<'a> Source<'a> {
             }
         }
         self.window.truncate(filled);
-        self.meter.reached(offset + filled as u64);
+        self.reached.up_to(self.segment, offset + filled as u64);
         Ok(())
     }
 
@@ -86,7 +94,7 @@ impl<'a> Source<'a> {
         while offset < to.min(self.len) {
             let want = (to - offset).min(WINDOW_BYTES as u64) as usize;
             let piece = self.read(offset, want)?;
-            if let Some(i) = piece.iter().position(|b| *b != 0) {
+            if let Some(i) = nonzero(piece) {
                 return Ok(Some(offset + i as u64));
             }
             if piece.is_empty() {
@@ -131,6 +139,14 @@ impl<'a> Source<'a> {
     pub(super) fn zero(&mut self, from: u64, to: u64) -> io::Result<bool> {
         Ok(self.first_nonzero(from, to)?.is_none())
     }
+}
+
+/// Where the first byte stands that is not zero: whole sectors at once, since zeros are what most of an open segment
+/// is.
+fn nonzero(bytes: &[u8]) -> Option<usize> {
+    let zeros = |sector: &&[u8]| sector.iter().fold(0, |all, byte| all | byte) == 0;
+    let behind = bytes.chunks(SECTOR as usize).take_while(zeros).map(<[u8]>::len).sum();
+    bytes.get(behind..)?.iter().position(|byte| *byte != 0).map(|i| behind + i)
 }
 
 /// The first multiple of a sector at or behind `offset`.

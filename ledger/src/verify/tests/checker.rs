@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::Alone;
 use super::logs::{DIR, Dice, each_crash, groups, last_segment, tamper, written};
+use super::verify_each_way;
 use super::writer::{UID, open_segment, plan, sealed_segment, segment_header};
 use crate::disk::RealDisk;
 use crate::disk::testing::MemoryDisk;
 use crate::types::Link;
-use crate::verify::verify;
 
 /// What is said of one ledger: entries, head, torn bytes, and the positions that are damaged.
 type Said = (u64, String, u64, Vec<u64>);
@@ -44,7 +43,7 @@ fn put(data: &Path, name: &str, disk: &MemoryDisk) {
 }
 
 fn judge_says(data: &Path) -> BTreeMap<String, Said> {
-    let report = verify(&RealDisk, data, &Alone).unwrap();
+    let report = verify_each_way(&RealDisk, data);
     let said = report.ledgers.into_iter().map(|ledger| {
         let mut positions: Vec<u64> = ledger.damage.iter().map(|damage| damage.position.0).collect();
         positions.sort_unstable();

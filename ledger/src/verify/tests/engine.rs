@@ -4,16 +4,16 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::Alone;
 use super::logs::{DIR, Dice, each_crash, groups, last_segment, options, tamper, written};
+use super::verify_each_way;
 use super::writer::{UID, open_segment, plan, sealed_segment, segment_header};
 use crate::disk::testing::MemoryDisk;
 use crate::log::{Damage, FRAME_BYTES, LogStore, ReadError, Repair, SegmentLog};
 use crate::types::{Link, Position};
-use crate::verify::{LedgerReport, verify};
+use crate::verify::LedgerReport;
 
 fn judged(disk: &MemoryDisk) -> Option<LedgerReport> {
-    verify(disk, Path::new("d"), &Alone).unwrap().ledgers.pop()
+    verify_each_way(disk, Path::new("d")).ledgers.pop()
 }
 
 fn opened(disk: &MemoryDisk) -> (SegmentLog, Option<Repair>) {

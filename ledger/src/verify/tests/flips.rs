@@ -1,7 +1,7 @@
 //! One flipped bit.
 
 use super::writer::{Built, build, plan};
-use super::{judged, small};
+use super::{fast, judged, judged_in_ways, small};
 
 /// Where a byte of a file stands: the position that its damage affects, and the offsets at which it may be reported.
 fn owner(built: &Built, file: &str, offset: u64) -> (std::ops::Range<u64>, std::ops::Range<u64>) {
@@ -26,7 +26,11 @@ fn every_flip_is_found(built: &Built) {
                 let mut bytes = sound.clone();
                 bytes[offset] ^= 1 << bit;
                 built.files.put(file, bytes);
-                let report = judged(&built.files);
+                // Starting threads takes longer than judging such a small log.
+                let report = match offset % 61 {
+                    0 => judged(&built.files),
+                    _ => judged_in_ways(&built.files, &[fast(1, 300)]),
+                };
                 let (positions, offsets) = owner(built, file, offset as u64);
                 let located = report.damage.iter().any(|damage| {
                     positions.contains(&damage.position.0)

@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::{LedgerReport, Progress, Report, verify};
+use super::effort::Effort;
+use super::{LedgerReport, Progress, Report, judge_all, verify};
+use crate::disk::Disk;
 use crate::entry::link;
 
 mod checker;
@@ -29,8 +31,33 @@ impl Progress for Alone {
     }
 }
 
+/// Everything is walked: no fast way.
+const WALK: Effort = Effort { threads: 1, piece_bytes: None, shared_bytes_min: 0 };
+/// The fast way, on so many threads, in pieces of so many bytes.
+const fn fast(threads: usize, piece_bytes: usize) -> Effort {
+    Effort { threads, piece_bytes: Some(piece_bytes), shared_bytes_min: 0 }
+}
+
+/// Walks a log, and goes the fast way on one thread and on two: all must say the same.
+fn verify_each_way(disk: &dyn Disk, data_dir: &Path) -> Report {
+    verify_in_ways(disk, data_dir, &[fast(1, 16 * 1024), fast(1, 300), fast(2, 700)])
+}
+
+fn verify_in_ways(disk: &dyn Disk, data_dir: &Path, ways: &[Effort]) -> Report {
+    let report = judge_all(disk, data_dir, &WALK, &Alone).unwrap();
+    for effort in ways {
+        let other = judge_all(disk, data_dir, effort, &Alone).unwrap();
+        assert_eq!(other, report, "{effort:?} against a walk");
+    }
+    report
+}
+
 fn judged(files: &Files) -> LedgerReport {
-    let report = verify(files, Path::new("d"), &Alone).unwrap();
+    judged_in_ways(files, &[fast(1, 16 * 1024), fast(1, 300), fast(2, 700)])
+}
+
+fn judged_in_ways(files: &Files, ways: &[Effort]) -> LedgerReport {
+    let report = verify_in_ways(files, Path::new("d"), ways);
     let [ledger] = <[LedgerReport; 1]>::try_from(report.ledgers).unwrap();
     ledger
 }
