@@ -14,6 +14,7 @@ mod damages;
 mod engine;
 mod flips;
 mod logs;
+mod packed;
 mod servers;
 pub(crate) mod writer;
 
