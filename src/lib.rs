@@ -26,3 +26,4 @@ pub mod store;
 
 pub mod clock;
 pub mod metrics;
+pub mod packer;

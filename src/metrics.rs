@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use ledger::entry::Record;
-use ledger::log::{FRAME_BYTES, Tail};
+use ledger::log::{FRAME_BYTES, PackedTotals, Tail};
 use ledger::sequencer::{Accepted, Refused};
 use ledger::types::LedgerName;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -38,6 +38,8 @@ pub struct Metrics {
     bytes: Count,
     syncs: Count,
     position: Level,
+    packed: Level,
+    packed_saved: Level,
     projected: Level,
     stopped: Level,
     rebuilds: Count,
@@ -66,6 +68,12 @@ impl Default for Metrics {
             bytes: count(&mut registry, "log_bytes", "Bytes of entries and frames made durable"),
             syncs: count(&mut registry, "log_syncs", "Groups made durable, each with one sync"),
             position: level(&mut registry, "log_next_position", "Position of the next entry"),
+            packed: level(&mut registry, "log_packed_segments", "Sealed segments that are compressed"),
+            packed_saved: level(
+                &mut registry,
+                "log_packed_saved_bytes",
+                "Bytes of the disk that compressing segments saves",
+            ),
             projected: level(
                 &mut registry,
                 "projection_next_position",
@@ -136,6 +144,15 @@ impl LedgerMetrics {
     /// The log ends here.
     pub fn position(&self, next: u64) {
         self.all.position.get_or_create(&self.label()).set(i64::try_from(next).unwrap_or(i64::MAX));
+    }
+
+    /// So much of the log is packed.
+    pub fn packed(&self, totals: &PackedTotals) {
+        let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        let label = self.label();
+        let saved = totals.bytes_before.saturating_sub(totals.bytes);
+        self.all.packed.get_or_create(&label).set(number(totals.segments));
+        self.all.packed_saved.get_or_create(&label).set(number(saved));
     }
 
     /// Queries answer up to here.

@@ -55,6 +55,8 @@ pub struct ServeOptions {
     pub metrics: Option<SocketAddr>,
     /// Logs as JSON instead of text.
     pub log_json: bool,
+    /// Whether sealed segments are compressed in the background.
+    pub pack: bool,
 }
 
 /// Why a server does not run.
@@ -137,6 +139,7 @@ pub async fn start(options: ServeOptions) -> Result<Running, ServeError> {
         clock: Arc::new(SystemClock),
         metrics: metrics.clone(),
         segments: SegmentOptions::default(),
+        pack: options.pack,
     })
     .await?;
     let (stop, stopped) = watch::channel(false);

@@ -23,6 +23,18 @@ pub struct Serve {
     /// In which form to write the log, on standard error
     #[arg(long, value_enum, env = "TOKENLEDGER_LOG_FORMAT", default_value = "text")]
     log_format: LogFormat,
+    /// Whether to compress sealed segments in the background
+    #[arg(long, value_enum, env = "TOKENLEDGER_PACK", default_value = "on")]
+    pack: Switch,
+}
+
+/// Whether something is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    /// It is.
+    On,
+    /// It is not.
+    Off,
 }
 
 /// In which form the server writes its log.
@@ -45,6 +57,7 @@ impl Serve {
             listen: self.listen,
             metrics: self.metrics,
             log_json: self.log_format == LogFormat::Json,
+            pack: self.pack == Switch::On,
         };
         let code = server::run(options).await.map_err(Failure::because)?;
         Ok(if code == std::process::ExitCode::SUCCESS { Exit::Done } else { Exit::Failed })

@@ -27,6 +27,7 @@ const NAMES: &[(&str, Option<&str>)] = &[
     ("listen", Some("serve")),
     ("metrics", Some("serve")),
     ("log-format", Some("serve")),
+    ("pack", Some("serve")),
 ];
 
 /// A file's settings: names and values, as they would stand behind a flag.

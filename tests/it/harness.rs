@@ -77,7 +77,7 @@ fn data(dir: &Path) -> PathBuf {
 
 async fn run(dir: &Path) -> Running {
     let listen = "127.0.0.1:0".parse().unwrap();
-    let options = ServeOptions { data: data(dir), listen, metrics: None, log_json: false };
+    let options = ServeOptions { data: data(dir), listen, metrics: None, log_json: false, pack: true };
     // A server that stopped in this process lets go of its directory with its last connection, a moment later.
     for _ in 0..50 {
         match start(options.clone()).await {
