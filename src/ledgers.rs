@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 use crate::clock::Clock;
 use crate::follower::{self, Projection, Shelf};
 use crate::metrics::Metrics;
+use crate::packer::Packer;
 use crate::reader::Reader;
 use crate::restorer::Restorer;
 use crate::writer::{self, LearnIds, Parts, Writer};
@@ -90,6 +91,8 @@ pub struct Shared {
     pub metrics: Metrics,
     /// How segments are laid out.
     pub segments: SegmentOptions,
+    /// Whether sealed segments are compressed in the background.
+    pub pack: bool,
 }
 
 struct Opened {
@@ -102,6 +105,7 @@ struct Opened {
 pub struct Ledgers {
     shared: Shared,
     shelf: Arc<Shelf>,
+    packer: Arc<Packer>,
     open: RwLock<BTreeMap<LedgerName, Opened>>,
     /// Held while a ledger is opened; says whether the server is going down, when none is opened any more.
     closing: tokio::sync::Mutex<bool>,
@@ -130,9 +134,11 @@ impl Ledgers {
         };
         let dir = shared.data.join("ledgers");
         let names = shared.disk.list(&dir).map_err(io(&dir))?;
+        let packer = Packer::start(shared.pack).map(Arc::new).map_err(io(&shared.data))?;
         let ledgers = Arc::new(Self {
             shared,
             shelf,
+            packer,
             open: RwLock::default(),
             closing: tokio::sync::Mutex::default(),
             stopping: watch::Sender::new(false),
@@ -198,6 +204,7 @@ impl Ledgers {
     /// Says that the server is going down.
     pub fn stop(&self) {
         self.stopping.send_replace(true);
+        self.packer.stop();
     }
 
     fn find(&self, name: &LedgerName) -> Option<Arc<Ledger>> {
@@ -224,11 +231,12 @@ impl Ledgers {
         let metrics = self.shared.metrics.of(name);
         let log: Arc<dyn LogStore> = recovered.log.clone();
         metrics.position(log.tail().next.0);
+        self.packer.add(name.clone(), &recovered.log, metrics.clone());
         let damage = recovered.log.damage();
         let parts = Parts {
             name: name.clone(),
             log: Arc::clone(&log),
-            prepare: prepare(Arc::clone(&recovered.log), name.clone()),
+            prepare: prepare(Arc::clone(&recovered.log), name.clone(), Arc::clone(&self.packer)),
             ids: recovered.ids,
             learn_ids: recovered.learn_ids,
             disk: Arc::clone(&self.shared.disk),
@@ -262,6 +270,8 @@ impl Ledgers {
         for task in tasks {
             let _ = task.await;
         }
+        let packer = Arc::clone(&self.packer);
+        let _ = tokio::task::spawn_blocking(move || packer.join()).await;
     }
 }
 
@@ -350,17 +360,19 @@ fn learn_ids(log: Arc<SegmentLog>) -> LearnIds {
 }
 
 /// Makes the next segment ready in the background, when it is time; not at once again where there was no room.
-fn prepare(log: Arc<SegmentLog>, name: LedgerName) -> Arc<dyn Fn() + Send + Sync> {
+fn prepare(log: Arc<SegmentLog>, name: LedgerName, packer: Arc<Packer>) -> Arc<dyn Fn() + Send + Sync> {
     let not_before = Mutex::new(Instant::now());
     Arc::new(move || {
         if !log.wants_next() || !is_due(&not_before) {
             return;
         }
-        let (log, name) = (Arc::clone(&log), name.clone());
+        let (log, name, packer) = (Arc::clone(&log), name.clone(), Arc::clone(&packer));
         tokio::task::spawn_blocking(move || {
             if let Err(error) = log.prepare_next() {
                 tracing::warn!(ledger = %name, %error, "no room for the next segment yet; free some space");
             }
+            // Each segment is half full once: by then the one before it has long been sealed.
+            packer.wake();
         });
     })
 }

@@ -28,4 +28,5 @@ pub mod store;
 
 pub mod clock;
 pub mod metrics;
+pub mod packer;
 pub mod priority;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 
 use ledger::entry::Record;
-use ledger::log::{FRAME_BYTES, Tail};
+use ledger::log::{FRAME_BYTES, PackedTotals, Tail};
 use ledger::sequencer::{Accepted, Refused};
 use ledger::types::{LedgerName, Time};
 use prometheus_client::encoding::EncodeLabelSet;
@@ -38,6 +38,8 @@ pub struct Metrics {
     bytes: Count,
     syncs: Count,
     position: Level,
+    packed: Level,
+    packed_saved: Level,
     projected: Level,
     stopped: Level,
     rebuilds: Count,
@@ -72,6 +74,12 @@ impl Default for Metrics {
             bytes: count(&mut registry, "log_bytes", "Bytes of entries and frames made durable"),
             syncs: count(&mut registry, "log_syncs", "Groups made durable, each with one sync"),
             position: level(&mut registry, "log_next_position", "Position of the next entry"),
+            packed: level(&mut registry, "log_packed_segments", "Sealed segments that are compressed"),
+            packed_saved: level(
+                &mut registry,
+                "log_packed_saved_bytes",
+                "Bytes of the disk that compressing segments saves",
+            ),
             projected: level(
                 &mut registry,
                 "projection_next_position",
@@ -101,7 +109,7 @@ impl Metrics {
     pub fn of(&self, ledger: &LedgerName) -> LedgerMetrics {
         let label = ByLedger { ledger: ledger.to_string() };
         LedgerMetrics {
-            refused: self.refused.clone(),
+            all: self.clone(),
             accepted: self.accepted.get_or_create(&label).clone(),
             repeated: self.repeated.get_or_create(&label).clone(),
             entries: self.entries.get_or_create(&label).clone(),
@@ -133,10 +141,11 @@ impl Metrics {
 /// The metrics of one ledger. Each is looked up by its label once, not at every event.
 #[derive(Clone)]
 pub struct LedgerMetrics {
+    /// For what is counted rarely.
+    all: Metrics,
     ledger: String,
     accepted: Counter,
     repeated: Counter,
-    refused: Family<ByRule, Counter<u64, AtomicU64>>,
     entries: Counter,
     bytes: Counter,
     syncs: Counter,
@@ -147,6 +156,10 @@ pub struct LedgerMetrics {
 }
 
 impl LedgerMetrics {
+    fn label(&self) -> ByLedger {
+        ByLedger { ledger: self.ledger.clone() }
+    }
+
     /// Answers were found.
     pub fn answered(&self, results: &[Result<Accepted, Refused>]) {
         let accepted = results.iter().filter(|r| r.as_ref().is_ok_and(|a| !a.already_present)).count();
@@ -155,7 +168,7 @@ impl LedgerMetrics {
         self.repeated.inc_by(repeated as u64);
         for refused in results.iter().filter_map(|result| result.as_ref().err()) {
             let label = ByRule { ledger: self.ledger.clone(), reason: refused.reason().to_owned() };
-            self.refused.get_or_create(&label).inc();
+            self.all.refused.get_or_create(&label).inc();
         }
     }
 
@@ -171,6 +184,15 @@ impl LedgerMetrics {
     /// The log ends here.
     pub fn position(&self, next: u64) {
         self.position.set(i64::try_from(next).unwrap_or(i64::MAX));
+    }
+
+    /// So much of the log is packed.
+    pub fn packed(&self, totals: &PackedTotals) {
+        let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        let label = self.label();
+        let saved = totals.bytes_before.saturating_sub(totals.bytes);
+        self.all.packed.get_or_create(&label).set(number(totals.segments));
+        self.all.packed_saved.get_or_create(&label).set(number(saved));
     }
 
     /// Queries answer up to here.

@@ -167,7 +167,8 @@ impl Rounds {
     /// Checks every ledger there is; `None` where it is over.
     fn round(&mut self) -> Option<()> {
         let began = Instant::now();
-        let names: Vec<LedgerName> = self.ledgers.upgrade()?.all().into_iter().map(|one| one.name).collect();
+        let names: Vec<LedgerName> =
+            self.ledgers.upgrade()?.all().into_iter().map(|one| one.name.clone()).collect();
         for name in &names {
             self.ledger(name)?;
         }

@@ -58,6 +58,8 @@ pub struct ServeOptions {
     pub log_json: bool,
     /// How fast the scrub reads the logs, in MiB a second; 0: no scrub.
     pub scrub_rate: u64,
+    /// Whether sealed segments are compressed in the background.
+    pub pack: bool,
 }
 
 /// Why a server does not run.
@@ -147,6 +149,7 @@ pub async fn start(options: ServeOptions) -> Result<Running, ServeError> {
         clock: Arc::new(SystemClock),
         metrics: metrics.clone(),
         segments: SegmentOptions::default(),
+        pack: options.pack,
     })
     .await?;
     let (stop, stopped) = watch::channel(false);

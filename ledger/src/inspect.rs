@@ -8,6 +8,7 @@ use crate::entry::{self, HEADER_FIXED_BYTES};
 use crate::types::{LedgerUid, Link, Position, Time};
 use crate::verify::frame::{END_MARK, FRAME_HEADER_BYTES, FrameHeader, names};
 use crate::verify::names::segments;
+use crate::verify::packed;
 use crate::verify::source::Source;
 use crate::verify::{Meter, Reached};
 
@@ -38,7 +39,7 @@ pub struct Field {
 pub struct FoundFrame {
     /// The file, relative to the ledger's directory.
     pub file: String,
-    /// Where in the file the frame begins, in bytes.
+    /// Where in the file the frame begins, in bytes; of a packed segment, where its block does.
     pub offset: u64,
     /// The frame with its entry; shorter than it says where the file ends within it.
     pub frame: Vec<u8>,
@@ -58,6 +59,10 @@ pub fn find_frame(disk: &dyn Disk, ledger_dir: &Path, position: Position) -> io:
     let meter = Meter::new(&());
     let reached = Reached::new(&meter);
     let mut source = Source::open(disk, &ledger_dir.join(&*segment.file), segment.named, &reached)?;
+    if packed::is_packed(&mut source)? {
+        let found = packed::find_frame(&mut source, segment.named, position)?;
+        return Ok(found.map(|(offset, frame)| FoundFrame { file: segment.file.to_string(), offset, frame }));
+    }
     let (mut offset, mut at) = (512, segment.named);
     while let Some(header) = FrameHeader::read(source.read(offset, FRAME_HEADER_BYTES as usize)?) {
         if at == position {

@@ -27,6 +27,18 @@ pub struct Serve {
     /// How fast to read all logs again in the background, in MiB a second, to find damage early; 0: not at all
     #[arg(long, value_name = "MIB", env = "TOKENLEDGER_SCRUB_RATE", default_value_t = scrub::RATE_MIB_DEFAULT)]
     scrub_rate: u64,
+    /// Whether to compress sealed segments in the background
+    #[arg(long, value_enum, env = "TOKENLEDGER_PACK", default_value = "on")]
+    pack: Switch,
+}
+
+/// Whether something is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    /// It is.
+    On,
+    /// It is not.
+    Off,
 }
 
 /// In which form the server writes its log.
@@ -50,6 +62,7 @@ impl Serve {
             metrics: self.metrics,
             log_json: self.log_format == LogFormat::Json,
             scrub_rate: self.scrub_rate,
+            pack: self.pack == Switch::On,
         };
         let code = server::run(options).await.map_err(Failure::because)?;
         Ok(if code == std::process::ExitCode::SUCCESS { Exit::Done } else { Exit::Failed })

@@ -28,6 +28,7 @@ const NAMES: &[(&str, Option<&str>)] = &[
     ("metrics", Some("serve")),
     ("log-format", Some("serve")),
     ("scrub-rate", Some("serve")),
+    ("pack", Some("serve")),
 ];
 
 /// A file's settings: names and values, as they would stand behind a flag.

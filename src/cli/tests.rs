@@ -48,7 +48,7 @@ fn flags(command: &clap::Command) -> Vec<String> {
 fn the_commands_that_scripts_call_are_understood() {
     for line in [
         "tokenledger serve --data d --listen 127.0.0.1:0",
-        "tokenledger serve --data d --listen 127.0.0.1:0 --metrics 127.0.0.1:0 --log-format json",
+        "tokenledger serve --data d --listen 127.0.0.1:0 --metrics 127.0.0.1:0 --log-format json --pack off",
         "tokenledger import cloudtrail a b -o json --server http://x:1 --ledger audit",
         "tokenledger import ndjson a.ndjson",
         "tokenledger export ndjson --out a.ndjson",

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Checks the ledgers of a data directory, knowing nothing but docs/format.md.
 
-    pip install blake3
+    pip install blake3 zstandard
     python3 verify.py DATA_DIR
 
 It shares no code with tokenledger. It recomputes the link of every entry and accounts for every byte of every file
@@ -18,7 +18,7 @@ and the next start repairs, is no problem. Run it on a copy, or while no server 
 
 How to read this file: `Segment.walk` goes from frame to frame; `take` judges an entry that is intact; `lost` decides
 what to say about bytes that are not, and where to go on; `torn` decides whether a crash explains them; `close` judges
-what stands behind the frames.
+what stands behind the frames. `PackedSegment` does the same with the blocks of a packed file.
 """
 
 import os
@@ -27,6 +27,7 @@ import struct
 import sys
 import zlib
 
+import zstandard
 from blake3 import blake3
 
 LINK = "tokenledger 2026 entry link v1"
@@ -39,6 +40,10 @@ FRAME_MIN = FRAME.size + ENTRY.size + 1 + len(END_MARK)
 GROUP_ENTRIES_MAX = 8192
 GROUP_BYTES_MAX = 8 * 1024 * 1024
 STRIDE = 64
+BLOCK = struct.Struct("<IIII")  # compressed bytes, bytes of the frames, entries, CRC
+BLOCK_FRAMES_MAX = 65_556
+BLOCK_COMPRESSED_MAX = 66_000
+PACKED_FOOTER = struct.Struct("<8sIQQ32sqIQII16s")
 
 
 def zero(data, start, end):
@@ -156,16 +161,16 @@ class Segment:
         if sound:
             version, uid, self.first, before, self.capacity = struct.unpack_from("<I16sQ32sQ", raw, 8)
         self.join()
-        first = Frame(data, SECTOR)
+        first = self.first_frame()
         first_named = first.named()
         if not sound:
             self.problem(self.first, 0, "the segment's header does not fit its CRC")
-            self.uid = chain.uid = chain.uid or (first_named and first_named[0])
+            self.uid = chain.uid = chain.uid or (first_named and first_named[0]) or self.told_uid()
             return len(raw) == SECTOR
         self.uid = uid
         chain.uid = chain.uid or (first_named[0] if first_named else uid)
         witness = first.entry[29:61] if first_named else None
-        if version != 1:
+        if version not in (1, 2):
             self.problem(self.first, 8, f"format version {version} is not known here")
         if uid != chain.uid:
             self.problem(self.first, 12, "the header names another ledger")
@@ -177,7 +182,14 @@ class Segment:
             self.problem(self.first, 68, "the capacity is not a multiple of 512")
         if not zero(raw, 76, 508):
             self.problem(self.first, 76, "a reserved byte of the header is not zero")
-        return version == 1
+        return version in (1, 2)
+
+    def first_frame(self):
+        return Frame(self.data, SECTOR)
+
+    def told_uid(self):
+        """The ledger, where nothing but the end of the file can tell."""
+        return None
 
     def join(self):
         due = self.chain.next
@@ -608,6 +620,192 @@ class Segment:
             chain.recorded, chain.epoch = recorded, epoch
 
 
+def packed(data):
+    """Whether a file is a packed segment. Where its header cannot tell, its end does."""
+    if data[:8] == b"TKLSEG01" and zlib.crc32(data[:508]) == int.from_bytes(data[508:SECTOR], "little"):
+        return data[8:12] == b"\x02\0\0\0"
+    start = packed_footer_at(data)
+    return start is not None and data[start : start + 8] == b"TKLFOOT2"
+
+
+def packed_footer_at(data):
+    """Where the end of a packed file says that its footer begins."""
+    size = int.from_bytes(data[-12:-8], "little")
+    if data[-8:] == b"TKLFOOTE" and PACKED_FOOTER.size + 16 <= size < len(data) - SECTOR:
+        return len(data) - size
+    return None
+
+
+class Block:
+    """The block that may stand at an offset, for a ledger and its first position: `frames` is None where it is not as
+    it was written, and `sane` is False where it cannot be one."""
+
+    def __init__(self, data, offset, uid, first):
+        raw = data[offset : offset + BLOCK.size]
+        self.frames, self.sane = None, len(raw) == BLOCK.size
+        if not self.sane:
+            return
+        size, bytes_, self.entries, crc = BLOCK.unpack(raw)
+        self.sane = 0 < size <= BLOCK_COMPRESSED_MAX and 0 < bytes_ <= BLOCK_FRAMES_MAX and self.entries > 0
+        self.end = offset + BLOCK.size + size
+        compressed = data[offset + BLOCK.size : self.end]
+        covered = (uid or bytes(16)) + struct.pack("<Q", first) + raw[:12] + compressed
+        if not self.sane or len(compressed) != size or zlib.crc32(covered) != crc:
+            return
+        try:
+            reader = zstandard.ZstdDecompressor().stream_reader(compressed)
+            frames = reader.read(bytes_ + 1)
+        except zstandard.ZstdError:
+            return
+        self.frames = frames if len(frames) == bytes_ else None
+
+
+class PackedSegment(Segment):
+    """One packed file. It was whole before it had its name, so no crash explains anything here. Whatever is wrong with
+    an entry is reported at the offset of its block."""
+
+    def first_frame(self):
+        header_uid = self.data[12:28] if zlib.crc32(self.data[:508]) == int.from_bytes(self.data[508:SECTOR], "little") else None
+        block = Block(self.data, SECTOR, header_uid or self.told_uid(), self.named)
+        return Frame(block.frames or b"", 0)
+
+    def told_uid(self):
+        claim = self.packed_claim()
+        return claim[10] if claim else None
+
+    def packed_claim(self):
+        """The fixed fields of the footer and the places of its blocks, where they fit their CRC."""
+        start = packed_footer_at(self.data)
+        if start is None or self.data[start : start + 8] != b"TKLFOOT2":
+            return None
+        fields = PACKED_FOOTER.unpack_from(self.data, start)
+        head = PACKED_FOOTER.size + fields[8] + 8 * fields[9]
+        if zlib.crc32(self.data[start : start + head]) != int.from_bytes(self.data[start + head : start + head + 4], "little"):
+            return None
+        places = self.data[start + PACKED_FOOTER.size + fields[8] : start + head]
+        return (*fields, [struct.unpack_from("<II", places, i) for i in range(0, len(places), 8)], start + head + 4)
+
+    def walk(self):
+        if not self.header():
+            return
+        start, self.places, self.framed = packed_footer_at(self.data), [], 0
+        while not self.at_packed_end(start):
+            if not self.block(start):
+                break
+        self.footer_at = self.offset
+        if isinstance(self.batch, list):
+            self.problem(self.chain.next, self.offset, "the last batch is not complete")
+        if self.whole and self.places:
+            self.compare_packed(self.offset)
+        else:
+            self.question_packed(start)
+
+    def at_packed_end(self, start):
+        begins = self.data[self.offset : self.offset + 8] == b"TKLFOOT2"
+        return begins or self.offset == start or self.offset >= len(self.data)
+
+    def block(self, start):
+        """Judges the block that is due. False where nobody can tell where the next one stands."""
+        chain, offset, due = self.chain, self.offset, self.chain.next
+        block = Block(self.data, offset, self.uid, due)
+        if block.frames is None:
+            self.problem(due, offset, "the block that begins here is not what was written")
+            self.whole, self.batch = False, "unknown"
+            return self.behind_broken(block, start)
+        self.places.append((due - self.first, offset))
+        self.framed += len(block.frames)
+        at, end = 0, due + block.entries
+        while chain.next < end:
+            frame = Frame(block.frames, at)
+            if not frame.intact() or not frame.header_fits(self.uid, chain.next):
+                break
+            before = len(self.ledger.problems)
+            self.take(frame)
+            self.at_block(before, offset)
+            self.offset, at = offset, frame.end
+        if chain.next < end or at < len(block.frames):
+            self.problem(chain.next, offset, "a frame in this block is not what was written")
+            self.whole, self.batch = False, "unknown"
+            chain.skip_to(end)
+        self.offset = block.end
+        return True
+
+    def at_block(self, before, offset):
+        """The problems since `before` in this file are those of an entry of the block at `offset`."""
+        for i, (position, file, at, reason) in enumerate(self.ledger.problems[before:], before):
+            if file == self.file:
+                self.ledger.problems[i] = (position, file, min(at, offset), reason)
+
+    def behind_broken(self, block, start):
+        chain, claim = self.chain, self.packed_claim()
+        if claim:
+            later = [place for place in claim[11] if place[1] > self.offset] + [(claim[2], start)]
+            chain.skip_to(max(self.first + later[0][0], chain.next))
+            self.offset = later[0][1]
+            return True
+        if block.sane:
+            position = chain.next + block.entries
+            proven = self.data[block.end : block.end + 8] == b"TKLFOOT2"
+            if proven or Block(self.data, block.end, self.uid, position).frames is not None:
+                chain.skip_to(position)
+                self.offset = block.end
+                return True
+        chain.skip_to(chain.next + 1 if self.follower is None else max(self.follower, chain.next))
+        return False
+
+    def compare_packed(self, start):
+        """Every entry was read: builds the footer as they say it must be, and compares."""
+        chain, count = self.chain, len(self.ids)
+        head = PACKED_FOOTER.pack(
+            b"TKLFOOT2", 2, count, self.first, chain.link, chain.recorded, chain.epoch,
+            SECTOR + self.framed, 0, len(self.places), self.uid,
+        )
+        head += b"".join(struct.pack("<II", *place) for place in self.places)
+        keys = b"".join(struct.pack("<Q", key) for key, _ in self.ids)
+        crc = lambda part: struct.pack("<I", zlib.crc32(part))
+        body = head + crc(head) + keys + crc(keys)
+        body += struct.pack("<I", len(body) + 12) + b"TKLFOOTE"
+        actual = self.data[start:]
+        if actual == body:
+            return
+        last, sizes = max(chain.next - 1, self.first), [8, 4, 8, 8, 32, 8, 4, 8, 4, 4, 16]
+        fields = [(size, last if n in (4, 5, 6, 7) else self.first) for n, size in enumerate(sizes)]
+        fields += [(8, self.first + number) for number, _ in self.places] + [(4, None)]
+        fields += [(8, self.first + number) for number in range(count)] + [(4, None), (4, self.first), (8, self.first)]
+        at, found = 0, False  # found: in the fields that the next CRC covers
+        for size, position in fields:
+            differs = actual[at : at + size] != body[at : at + size]
+            if differs and not (position is None and found):
+                self.problem(self.first if position is None else position, start + at, "the footer is not what the entries say")
+            found = position is not None and (found or differs)
+            at += size
+        if len(actual) > at:
+            self.problem(self.first, start + at, "the file goes on behind its footer")
+
+    def question_packed(self, start):
+        """Not every entry can be read, so the footer cannot be computed: asks it what it knows."""
+        chain, claim = self.chain, self.packed_claim()
+        if claim is None:
+            return self.problem(self.first, self.offset, "the footer does not fit its CRC")
+        entries, first, link, recorded, epoch, keys = *claim[2:7], claim[12]
+        last = first + entries
+        if first != self.first:
+            self.problem(self.first, start + 20, "the footer is not that of this segment")
+        if last > chain.next:
+            self.problem(chain.next, start + 12, f"positions {chain.next} to {last - 1}, which the footer counts, are missing")
+        elif last < chain.next:
+            self.problem(last, start + 12, "the footer counts fewer entries")
+        elif chain.link is not None and chain.link != link:
+            self.blame_before(start + 28, "the footer")
+        for key, number in self.ids:
+            if self.data[keys + 8 * number : keys + 8 * number + 8] != struct.pack("<Q", key):
+                self.problem(self.first + number, start, "the footer does not list the entry's event id")
+        if chain.link is None or last != chain.next:
+            chain.skip_to(max(last, chain.next))
+            chain.link = chain.head = link
+            chain.recorded, chain.epoch = recorded, epoch
+
+
 class Ledger:
     def __init__(self, directory):
         self.directory, self.chain, self.torn_bytes, self.problems = directory, Chain(), 0, []
@@ -627,7 +825,7 @@ class Ledger:
     def judge(self):
         self.names("", r"ids|log|snapshots|tail")
         self.names("log/torn", r"[0-9]+-[0-9]+\.(bin|json)")
-        names = self.names("log", r"[0-9]{20}\.seg|next\.tmp|torn")
+        names = self.names("log", r"[0-9]{20}\.seg|next\.tmp|pack\.tmp|torn")
         for name in [n for n in names if n.endswith(".seg") and int(n[:20]) >= 2**64]:
             self.problem(0, f"log/{name}", 0, "no position is so large")
         names = [n for n in names if n.endswith(".seg") and int(n[:20]) < 2**64]
@@ -640,7 +838,8 @@ class Ledger:
                 self.problem(int(name[:20]), f"log/{name}", 0, f"the file cannot be read: {error.strerror}")
                 self.chain.skip_to(max(follower or int(name[:20]), self.chain.next))
                 continue
-            segment = Segment(self, f"log/{name}", int(name[:20]), follower, data)
+            kind = PackedSegment if packed(data) else Segment
+            segment = kind(self, f"log/{name}", int(name[:20]), follower, data)
             before = self.chain.copy()
             segment.walk()
             self.chain = before if segment.chain.next < before.next and not segment.torn_bytes else segment.chain

@@ -77,7 +77,8 @@ fn data(dir: &Path) -> PathBuf {
 
 async fn run(dir: &Path) -> Running {
     let listen = "127.0.0.1:0".parse().unwrap();
-    let options = ServeOptions { data: data(dir), listen, metrics: None, log_json: false, scrub_rate: 8 };
+    let options =
+        ServeOptions { data: data(dir), listen, metrics: None, log_json: false, scrub_rate: 8, pack: true };
     // A server that stopped in this process lets go of its directory with its last connection, a moment later.
     for _ in 0..50 {
         match start(options.clone()).await {
@@ -312,10 +313,9 @@ async fn check_index(clients: &Clients, ledger: &str, entries: u64) {
 /// Runs the independent checker, where Python and its BLAKE3 package are there.
 pub fn independent(data: &Path) {
     let python = std::env::var("TOKENLEDGER_PYTHON").unwrap_or_else(|_| "python3".into());
-    let usable = std::process::Command::new(&python).args(["-c", "import blake3"]).output();
+    let usable = std::process::Command::new(&python).args(["-c", "import blake3, zstandard"]).output();
     if !usable.is_ok_and(|output| output.status.success()) {
-        let missing =
-            "SKIPPED: tests/independent/verify.py, since Python has no package `blake3` (pip install blake3)";
+        let missing = "SKIPPED: tests/independent/verify.py, since Python lacks a package (pip install blake3 zstandard)";
         assert!(std::env::var_os("TOKENLEDGER_REQUIRE_ALL").is_none(), "{missing}");
         eprintln!("{missing}");
         return;

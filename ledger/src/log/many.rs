@@ -113,10 +113,15 @@ impl SegmentLog {
     fn places(&self, order: Vec<(Position, usize)>) -> Result<Vec<InFile>, ReadError> {
         let mut files: Vec<InFile> = Vec::new();
         for (position, nth) in order {
-            let Some(span) = self.find(position)? else { return Err(beyond_end(position)) };
-            if files.last().is_none_or(|last| last.span.name != span.name) {
-                let file = self.handles.get(self.disk.as_ref(), &self.ledger_dir, &span.name)?;
+            let Some(mut span) = self.find(position)? else { return Err(beyond_end(position)) };
+            if span.packed.is_none() && files.last().is_none_or(|last| last.span.name != span.name) {
+                let Some((now, file)) = self.locate(position)? else { return Err(beyond_end(position)) };
+                span = now;
                 files.push(InFile { file, span: span.clone(), places: Vec::new() });
+            }
+            if span.packed.is_some() {
+                // The block in which it stands is read as a whole, and kept for the others in it.
+                continue;
             }
             let Some(last) = files.last_mut() else { continue };
             let block = span.start;

@@ -10,6 +10,7 @@ mod judge;
 mod many;
 mod memory;
 mod open;
+mod packed;
 mod prepare;
 mod read;
 mod repair;
@@ -26,6 +27,7 @@ use crate::types::{LedgerUid, Link, Position, Time};
 
 pub use memory::MemoryLog;
 pub use open::OpenError;
+pub use packed::{PackError, PackedSegment, PackedTotals};
 pub use repair::Repair;
 pub use segments::{SegmentLog, SegmentOptions};
 

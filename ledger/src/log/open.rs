@@ -2,6 +2,8 @@
 //! hashed from its first frame on, and what a crash left half done is repaired. Where anything is damaged nothing is
 //! written.
 
+mod packed;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,9 +15,12 @@ use super::footer::{self, Sealing};
 use super::frame::FRAME_HEADER_BYTES;
 use super::index::{End, Index, Mark};
 use super::judge::{Doubt, Verdict};
+use super::packed::PACK_NAME;
 use super::read::{footer_of, read_range};
 use super::repair::{self, Repair};
-use super::segment::{self, BadHeader, HEADER_BYTES, NEXT_NAME, SegmentHeader, TORN_NAME, align, reported};
+use super::segment::{
+    self, BadHeader, Form, HEADER_BYTES, NEXT_NAME, SegmentHeader, TORN_NAME, align, reported,
+};
 use super::segments::SegmentOptions;
 use super::survey::{Survey, survey};
 use super::view::{OpenSegment, Sealed, View};
@@ -28,7 +33,7 @@ pub enum OpenError {
     #[error("the log cannot be opened: {0}")]
     Io(#[from] io::Error),
     /// A newer program wrote the log. Nothing was changed.
-    #[error("{file} has format version {version}, which a newer program wrote; this one reads up to 1")]
+    #[error("{file} has format version {version}, which a newer program wrote; this one reads up to {newest}", newest = segment::FORMAT_VERSION)]
     NewerFormat {
         /// The file, relative to the ledger's directory.
         file: String,
@@ -71,9 +76,9 @@ pub(crate) fn open(
         &segments.last().map_or(String::new(), |(n, _)| n.clone()),
         0,
     );
-    if names.next && opening.damage.is_empty() {
-        // Whatever it is, it was never used; the next preparation removes it in any case.
-        let _ = disk.remove(&opening.dir.join(NEXT_NAME));
+    for unused in names.unused.iter().filter(|_| opening.damage.is_empty()) {
+        // Whatever it is, it was never used; whoever wants to use the name removes it in any case.
+        let _ = disk.remove(&opening.dir.join(unused));
     }
     let mut opened = opening.finish();
     opened.view.unknown = names.unknown.iter().map(|name| reported(name)).collect();
@@ -83,7 +88,8 @@ pub(crate) fn open(
 struct Names {
     segments: Vec<(String, Position)>,
     unknown: Vec<String>,
-    next: bool,
+    /// Files that are made beside the log, and became no part of it.
+    unused: Vec<&'static str>,
 }
 
 struct Opening<'a> {
@@ -137,11 +143,12 @@ impl<'a> Opening<'a> {
     }
 
     fn names(&self) -> io::Result<Names> {
-        let mut names = Names { segments: Vec::new(), unknown: Vec::new(), next: false };
+        let mut names = Names { segments: Vec::new(), unknown: Vec::new(), unused: Vec::new() };
         for name in self.disk.list(&self.dir)? {
             match segment::position_in(&name) {
                 Some(first) => names.segments.push((name, first)),
-                None if name == NEXT_NAME => names.next = true,
+                None if name == NEXT_NAME => names.unused.push(NEXT_NAME),
+                None if name == PACK_NAME => names.unused.push(PACK_NAME),
                 None if name == TORN_NAME => {}
                 None => names.unknown.push(name),
             }
@@ -166,7 +173,11 @@ impl<'a> Opening<'a> {
             }
             Err(BadHeader::Damaged) => {
                 self.damaged(first, name, 0, "the segment's header is not what was written");
-                (self.guess_header(file.as_ref(), first, file_bytes)?, false)
+                let header = match self.guess_packed(file.as_ref(), first, file_bytes)? {
+                    Some(header) => header,
+                    None => self.guess_header(file.as_ref(), first, file_bytes)?,
+                };
+                (header, false)
             }
         };
         let source = Source { name, file, file_bytes, header, sound };
@@ -181,7 +192,8 @@ impl<'a> Opening<'a> {
         let at = HEADER_BYTES + FRAME_HEADER_BYTES as u64 + 1;
         let told = read_range(file, at, at + 16)?;
         let uid = self.uid.or_else(|| told.first_chunk().map(|b| LedgerUid(*b))).unwrap_or_default();
-        Ok(SegmentHeader { uid, first, previous: self.before.link, capacity: align(bytes.max(1)) })
+        let capacity = align(bytes.max(1));
+        Ok(SegmentHeader { form: Form::Plain, uid, first, previous: self.before.link, capacity })
     }
 
     fn check_chain(&mut self, source: &Source<'_>, first: Position) {
@@ -225,6 +237,7 @@ impl<'a> Opening<'a> {
             end: footer.end.offset,
             strides: footer.strides,
             footer: Some(start),
+            blocks: None,
         }));
         Ok(Some(()))
     }
@@ -232,6 +245,9 @@ impl<'a> Opening<'a> {
     /// Takes in a segment that is not the last: it must be sealed.
     fn closed(&mut self, name: &str, first: Position, limit: Position) -> Result<(), OpenError> {
         let source = self.source(name, first)?;
+        if source.header.form == Form::Packed {
+            return self.packed(&source, first, Some(limit));
+        }
         if self.by_footer(&source, first)?.is_some() {
             return Ok(());
         }
@@ -254,6 +270,9 @@ impl<'a> Opening<'a> {
     /// Takes in the last segment, which may be open.
     fn last(&mut self, name: &str, first: Position) -> Result<(), OpenError> {
         let source = self.source(name, first)?;
+        if source.header.form == Form::Packed {
+            return self.packed(&source, first, None);
+        }
         if self.by_footer(&source, first)?.is_some() {
             if self.damage.is_empty() {
                 self.make_durable(name, source.file_bytes)?;

@@ -10,6 +10,7 @@ use crate::types::{LedgerUid, Link, Position};
 
 use super::footer::{self, TRAILER_BYTES};
 use super::frame::{self, FRAME_HEADER_BYTES, Found, FrameHeader};
+use super::packed::{PackedWalk, keys_of};
 use super::segment::reported;
 use super::segments::SegmentLog;
 use super::view::{Sealed, Span};
@@ -137,6 +138,47 @@ pub(super) fn continues(
     Ok(())
 }
 
+/// Walks the entries of a segment, whatever its form.
+enum AnyWalk {
+    Plain(Walk),
+    Packed(PackedWalk),
+}
+
+impl AnyWalk {
+    /// From `at` on, behind an entry whose link is `previous`, where that was read.
+    fn new(
+        file: Arc<dyn DiskFile>,
+        mut span: Span,
+        at: Position,
+        bytes_max: usize,
+        previous: Option<Link>,
+    ) -> Result<Self, ReadError> {
+        if let Some(sealed) = span.packed.take() {
+            let mut walk = PackedWalk::new(file, sealed, at, bytes_max);
+            walk.previous = previous;
+            return Ok(Self::Packed(walk));
+        }
+        let mut walk = Walk::new(file, span, bytes_max);
+        walk.go_to(at)?;
+        walk.previous = previous;
+        Ok(Self::Plain(walk))
+    }
+
+    fn position(&self) -> Position {
+        match self {
+            Self::Plain(walk) => walk.position,
+            Self::Packed(walk) => walk.position,
+        }
+    }
+
+    fn record(&mut self, entry_bytes_max: Option<usize>) -> Result<Option<Record>, ReadError> {
+        match self {
+            Self::Plain(walk) => walk.record(entry_bytes_max),
+            Self::Packed(walk) => walk.record(entry_bytes_max),
+        }
+    }
+}
+
 impl SegmentLog {
     pub(crate) fn read_entries(&self, from: Position, bytes_max: usize) -> Result<Vec<Record>, ReadError> {
         let mut records = Vec::new();
@@ -171,6 +213,14 @@ impl SegmentLog {
         Ok(None)
     }
 
+    /// Where `at` stands, and the file; `None` at the end of the log.
+    pub(super) fn locate(&self, at: Position) -> Result<Option<(Span, Arc<dyn DiskFile>)>, ReadError> {
+        let mut files = self.handles.lock();
+        let Some(span) = self.find(at)? else { return Ok(None) };
+        let file = files.get(self.disk.as_ref(), &self.ledger_dir, &span.name)?;
+        Ok(Some((span, file)))
+    }
+
     /// Reads on from `at` to the end of its segment. Whether there may be more, behind it.
     fn read_span(
         &self,
@@ -179,13 +229,10 @@ impl SegmentLog {
         records: &mut Vec<Record>,
         room: &mut usize,
     ) -> Result<bool, ReadError> {
-        let Some(span) = self.find(at)? else { return Ok(false) };
+        let Some((span, file)) = self.locate(at)? else { return Ok(false) };
         let end = span.end.0;
-        let file = self.handles.get(self.disk.as_ref(), &self.ledger_dir, &span.name)?;
-        let mut walk = Walk::new(file, span, *room);
-        walk.go_to(at)?;
-        walk.previous = *previous;
-        while walk.position < end {
+        let mut walk = AnyWalk::new(file, span, at, *room, *previous)?;
+        while walk.position() < end {
             let limit = (!records.is_empty()).then_some(*room);
             let Some(record) = walk.record(limit)? else { return Ok(false) };
             *room = room.saturating_sub(record.entry.len());
@@ -228,15 +275,32 @@ impl SegmentLog {
         Some(ids.filter(|(_, position)| *position >= from).collect())
     }
 
+    /// A sealed segment as it is now, which may have been packed meanwhile, and its file.
+    fn current(&self, segment: &Arc<Sealed>) -> std::io::Result<(Arc<Sealed>, Arc<dyn DiskFile>)> {
+        let mut files = self.handles.lock();
+        let view = self.view();
+        let now = view.sealed.iter().find(|s| s.first == segment.first && s.name == segment.name);
+        let now = Arc::clone(now.unwrap_or(segment));
+        drop(view);
+        let file = files.get(self.disk.as_ref(), &self.ledger_dir, &now.name)?;
+        Ok((now, file))
+    }
+
     /// Whether the segment's footer is sound; if so, its ids were passed on.
     fn ids_of_footer(
         &self,
-        segment: &Sealed,
+        segment: &Arc<Sealed>,
         from: Position,
         f: &mut dyn FnMut(IdKey, Position),
     ) -> Result<bool, ReadError> {
+        let (segment, file) = self.current(segment)?;
         let Some(start) = segment.footer else { return Ok(false) };
-        let file = self.handles.get(self.disk.as_ref(), &self.ledger_dir, &segment.name)?;
+        if let Some(blocks) = &segment.blocks {
+            let Some(keys) = keys_of(file.as_ref(), start, blocks.file_bytes)? else { return Ok(false) };
+            let ids = (segment.first.0..segment.next.0).map(Position).zip(keys);
+            ids.filter(|(position, _)| *position >= from).for_each(|(position, key)| f(key, position));
+            return Ok(true);
+        }
         let bytes = read_range(file.as_ref(), start, file.len()?)?;
         let Some((footer, ids)) = footer::decode(&bytes, start) else { return Ok(false) };
         for (key, number) in footer::ids(ids) {

@@ -8,8 +8,8 @@ use crate::types::{LedgerUid, Link, Position};
 pub(crate) const SECTOR_BYTES: usize = 512;
 /// The bytes of a segment's header; frames follow.
 pub(crate) const HEADER_BYTES: u64 = 512;
-/// The format that this program writes, and the newest that it reads.
-pub(crate) const FORMAT_VERSION: u32 = 1;
+/// The newest format that this program reads and writes.
+pub(crate) const FORMAT_VERSION: u32 = 2;
 /// The segment that is being prepared ahead of use.
 pub(crate) const NEXT_NAME: &str = "next.tmp";
 /// The directory of what repairs cut off.
@@ -23,9 +23,19 @@ pub(crate) fn align(bytes: u64) -> u64 {
     bytes.next_multiple_of(SECTOR_BYTES as u64)
 }
 
+/// In which form a segment holds its entries; its number is the format version of the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// Frame behind frame.
+    Plain = 1,
+    /// Frames in compressed blocks.
+    Packed = 2,
+}
+
 /// What a segment says about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SegmentHeader {
+    pub(crate) form: Form,
     pub(crate) uid: LedgerUid,
     pub(crate) first: Position,
     /// The link of the entry before the first.
@@ -48,7 +58,7 @@ impl SegmentHeader {
     pub(crate) fn encode(&self) -> [u8; HEADER_BYTES as usize] {
         let mut bytes = [0; HEADER_BYTES as usize];
         bytes[0..8].copy_from_slice(MAGIC);
-        bytes[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+        bytes[8..12].copy_from_slice(&(self.form as u32).to_le_bytes());
         bytes[12..28].copy_from_slice(&self.uid.0);
         bytes[28..36].copy_from_slice(&self.first.0.to_le_bytes());
         bytes[36..68].copy_from_slice(&self.previous.0);
@@ -70,10 +80,13 @@ impl SegmentHeader {
             return Err(BadHeader::Damaged);
         }
         let version = fields.u32().ok_or(BadHeader::Damaged)?;
-        if version > FORMAT_VERSION {
-            return Err(BadHeader::Newer(version));
-        }
-        fields.header().ok_or(BadHeader::Damaged)
+        let form = match version {
+            1 => Form::Plain,
+            2 => Form::Packed,
+            newer if newer > FORMAT_VERSION => return Err(BadHeader::Newer(newer)),
+            _ => return Err(BadHeader::Damaged),
+        };
+        fields.header(form).ok_or(BadHeader::Damaged)
     }
 }
 
@@ -95,7 +108,7 @@ impl<'a> Fields<'a> {
         self.take().map(|b| u64::from_le_bytes(*b))
     }
 
-    fn header(&mut self) -> Option<SegmentHeader> {
+    fn header(&mut self, form: Form) -> Option<SegmentHeader> {
         let uid = LedgerUid(*self.take()?);
         let first = Position(self.u64()?);
         let previous = Link(*self.take()?);
@@ -104,7 +117,7 @@ impl<'a> Fields<'a> {
             (HEADER_BYTES..=CAPACITY_BYTES_MAX).contains(&capacity) && capacity == align(capacity);
         let sound = capacity_is_sound && first.0 < u64::MAX / 2;
         let rest_is_zero = self.0.iter().all(|b| *b == 0);
-        (sound && rest_is_zero).then_some(SegmentHeader { uid, first, previous, capacity })
+        (sound && rest_is_zero).then_some(SegmentHeader { form, uid, first, previous, capacity })
     }
 }
 
@@ -136,6 +149,7 @@ mod tests {
 
     fn header() -> SegmentHeader {
         SegmentHeader {
+            form: Form::Plain,
             uid: LedgerUid([1; 16]),
             first: Position(77),
             previous: Link([2; 32]),
@@ -157,10 +171,10 @@ mod tests {
     #[test]
     fn a_newer_format_is_told_from_damage() {
         let mut bytes = header().encode();
-        bytes[8] = 2;
+        bytes[8] = 3;
         let crc = crc32fast::hash(&bytes[..508]);
         bytes[508..].copy_from_slice(&crc.to_le_bytes());
-        assert_eq!(SegmentHeader::decode(&bytes), Err(BadHeader::Newer(2)));
+        assert_eq!(SegmentHeader::decode(&bytes), Err(BadHeader::Newer(3)));
     }
 
     #[test]

@@ -50,6 +50,8 @@ pub struct SegmentLog {
     pub(crate) frame_sizes: FrameSizes,
     pub(crate) writer: Mutex<Writer>,
     pub(crate) next: Mutex<Next>,
+    /// Held while a segment is packed: those that are not fit for it, by their first positions.
+    pub(crate) packing: Mutex<Vec<Position>>,
 }
 
 impl SegmentLog {
@@ -77,6 +79,7 @@ impl SegmentLog {
             frame_sizes: FrameSizes::default(),
             writer: Mutex::new(Writer::new(opened.file, stopped)),
             next: Mutex::new(Next::new(opened.capacity_last)),
+            packing: Mutex::default(),
         };
         Ok((log, opened.repair))
     }

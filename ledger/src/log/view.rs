@@ -1,12 +1,13 @@
 //! What readers see: the durable end, and where in which file every entry before it stands.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::disk::{Disk, DiskFile, Open};
 use crate::types::{LedgerUid, Position};
 
 use super::index::Index;
+use super::packed::Blocks;
 use super::segment::log_dir;
 use super::{Damage, Tail};
 
@@ -18,11 +19,14 @@ pub(crate) struct Sealed {
     pub(crate) first: Position,
     /// The position behind its last entry.
     pub(crate) next: Position,
-    /// The offset behind its last frame.
+    /// The offset behind its last frame; where it is packed, before that.
     pub(crate) end: u64,
+    /// Where frames stand; empty where it is packed.
     pub(crate) strides: Vec<(Position, u64)>,
     /// Where its footer stands; `None` where that is damaged.
     pub(crate) footer: Option<u64>,
+    /// Where its blocks stand, if it is packed.
+    pub(crate) blocks: Option<Blocks>,
 }
 
 /// The segment that is being written, as far as it is durable.
@@ -46,6 +50,7 @@ impl OpenSegment {
             end: self.index.end.offset,
             strides: self.index.strides,
             footer,
+            blocks: None,
         }
     }
 }
@@ -71,6 +76,8 @@ pub(crate) struct Span {
     pub(crate) start: (Position, u64),
     /// The first position that is not to be read, and the offset behind the last frame.
     pub(crate) end: (Position, u64),
+    /// The segment, if it is packed; then the offsets above mean nothing.
+    pub(crate) packed: Option<Arc<Sealed>>,
 }
 
 fn nearest(strides: &[(Position, u64)], position: Position) -> Option<(Position, u64)> {
@@ -89,13 +96,20 @@ impl View {
         if let Some(open) = self.open.as_ref().filter(|o| o.index.first <= position) {
             let end = (open.index.end.next, open.index.end.offset);
             let start = nearest(&open.index.strides, position)?;
-            return (position < end.0).then(|| Span { name: open.name.clone(), uid: open.uid, start, end });
+            return (position < end.0).then(|| Span {
+                name: open.name.clone(),
+                uid: open.uid,
+                start,
+                end,
+                packed: None,
+            });
         }
         let behind = self.sealed.partition_point(|s| s.first <= position);
         let sealed = self.sealed.get(behind.checked_sub(1)?)?;
-        let start = nearest(&sealed.strides, position)?;
+        let packed = sealed.blocks.is_some().then(|| Arc::clone(sealed));
+        let start = if packed.is_some() { (sealed.first, 0) } else { nearest(&sealed.strides, position)? };
         let (name, end) = (sealed.name.clone(), (sealed.next, sealed.end));
-        (position < sealed.next).then_some(Span { name, uid: sealed.uid, start, end })
+        (position < sealed.next).then_some(Span { name, uid: sealed.uid, start, end, packed })
     }
 }
 
@@ -107,14 +121,30 @@ const HANDLES_MAX: usize = 16;
 pub(crate) struct Handles(Mutex<Vec<(String, Arc<dyn DiskFile>)>>);
 
 impl Handles {
+    /// Held from looking up where a segment's entries stand until its file is open, and while a file takes another's
+    /// name: so nobody reads a file by the description of another. Taken before the view, where both are.
+    pub(crate) fn lock(&self) -> OpenFiles<'_> {
+        OpenFiles(self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Forgets a file whose name now means another.
+    pub(crate) fn forget(&self, name: &str) {
+        self.lock().forget(name);
+    }
+}
+
+/// The files that are open for reading, while nobody else opens one.
+pub(crate) struct OpenFiles<'a>(MutexGuard<'a, Vec<(String, Arc<dyn DiskFile>)>>);
+
+impl OpenFiles<'_> {
     /// The file of a segment.
     pub(crate) fn get(
-        &self,
+        &mut self,
         disk: &dyn Disk,
         ledger_dir: &Path,
         name: &str,
     ) -> std::io::Result<Arc<dyn DiskFile>> {
-        let mut handles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let handles = &mut self.0;
         let handle = match handles.iter().position(|(n, _)| n == name) {
             Some(at) => handles.remove(at),
             None => (name.to_owned(), disk.open(&log_dir(ledger_dir).join(name), Open::Read)?),
@@ -128,7 +158,7 @@ impl Handles {
     }
 
     /// Forgets a file whose name now means another.
-    pub(crate) fn forget(&self, name: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|(n, _)| n != name);
+    pub(crate) fn forget(&mut self, name: &str) {
+        self.0.retain(|(n, _)| n != name);
     }
 }

@@ -10,7 +10,7 @@ use crate::types::{LedgerUid, Position};
 
 use super::frame::{self, FrameHeader};
 use super::index::{End, Index};
-use super::segment::{HEADER_BYTES, SegmentHeader, align};
+use super::segment::{Form, HEADER_BYTES, SegmentHeader, align};
 use super::segments::SegmentLog;
 use super::view::OpenSegment;
 use super::{AppendError, Tail, footer, group};
@@ -84,7 +84,13 @@ impl SegmentLog {
         // The old segment is sealed only once the space for the next one is claimed; so a full disk finds the log as
         // it was, and can be tried again.
         let mut next = self.next();
-        let header = |capacity| SegmentHeader { uid, first: tail.next, previous: tail.link, capacity };
+        let header = |capacity| SegmentHeader {
+            form: Form::Plain,
+            uid,
+            first: tail.next,
+            previous: tail.link,
+            capacity,
+        };
         let taken = self.take_next(&mut next, needed(HEADER_BYTES, 0), header).map_err(AppendError::Full)?;
         self.seal(writer)?;
         let name = self.name_next(&mut next, tail.next, taken.capacity).map_err(AppendError::Full)?;

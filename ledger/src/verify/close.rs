@@ -76,7 +76,7 @@ impl Walk<'_> {
     }
 
     /// A batch that is not complete was either lost in a crash, or was complete once.
-    fn close_batch(&mut self) -> io::Result<()> {
+    pub(super) fn close_batch(&mut self) -> io::Result<()> {
         let Batch::Inside { before, .. } = &self.batch else { return Ok(()) };
         let open = self.segment.follower.is_none() && self.footer.is_none();
         match before.as_deref().cloned() {

@@ -5,8 +5,10 @@ use crate::types::{LedgerUid, Link, Position};
 
 /// The bytes of a segment's header: one sector, so that it is written whole or not at all.
 pub(super) const SEGMENT_HEADER_BYTES: u64 = SECTOR;
-/// The format that this judge knows.
-const FORMAT_VERSION: u32 = 1;
+/// The format of a segment whose frames stand one behind the other.
+const PLAIN_VERSION: u32 = 1;
+/// The format of a packed segment.
+pub(super) const PACKED_VERSION: u32 = 2;
 
 /// A segment's header that fits its CRC.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +47,7 @@ impl SegmentHeader {
     /// What is wrong with a header although it fits its CRC, and where.
     pub(super) fn faults(&self, raw: &[u8], named: Position) -> Vec<(u64, String)> {
         let mut faults = Vec::new();
-        if self.version != FORMAT_VERSION {
+        if !self.known() {
             faults.push((8, format!("format version {} is not known to this program", self.version)));
         }
         if self.first != named {
@@ -62,7 +64,7 @@ impl SegmentHeader {
 
     /// Whether this program knows the format.
     pub(super) fn known(&self) -> bool {
-        self.version == FORMAT_VERSION
+        [PLAIN_VERSION, PACKED_VERSION].contains(&self.version)
     }
 }
 

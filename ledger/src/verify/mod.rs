@@ -33,6 +33,7 @@ mod join;
 mod ledger;
 mod meter;
 pub(crate) mod names;
+pub(crate) mod packed;
 mod pieces;
 mod published;
 mod resync;

@@ -23,7 +23,7 @@ pub(super) fn strangers_in_ledger(disk: &dyn Disk, ledger: &Path) -> io::Result<
     let mut strangers: Vec<String> =
         disk.list(ledger)?.into_iter().filter(|name| !IN_LEDGER.contains(&name.as_str())).collect();
     for name in disk.list(&ledger.join("log"))? {
-        if segment_position(&name).is_none() && name != "next.tmp" && name != "torn" {
+        if segment_position(&name).is_none() && !["next.tmp", "pack.tmp", "torn"].contains(&name.as_str()) {
             strangers.push(format!("log/{name}"));
         }
     }

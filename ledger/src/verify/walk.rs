@@ -8,6 +8,7 @@ use super::findings::Findings;
 use super::footer::{self, Contents};
 use super::frame::{FRAME_HEADER_BYTES, Frame, FrameHeader, Look, look};
 use super::header::{SEGMENT_HEADER_BYTES, SegmentHeader};
+use super::packed;
 use super::source::Source;
 use crate::entry::{Header, IdKey};
 use crate::log::Damage;
@@ -81,13 +82,15 @@ pub(super) struct Walk<'a> {
     pub(super) contents: Contents,
     /// Every entry so far was read, so the footer can be computed.
     pub(super) whole: bool,
+    /// The frames stand in compressed blocks.
+    packed: bool,
     pub(super) offset: u64,
     /// Where the end of the file says that the footer begins.
     pub(super) hint: Option<u64>,
     /// Where the footer begins, once the walk has come to it.
     pub(super) footer: Option<u64>,
     last_nonzero: Option<Option<u64>>,
-    findings: Findings,
+    pub(super) findings: Findings,
     sound: Option<Chain>,
     pub(super) torn: Option<Torn>,
 }
@@ -99,6 +102,7 @@ pub(super) struct Walk<'a> {
 pub(super) fn judge(mut source: Source<'_>, segment: &Segment, chain: Chain) -> io::Result<Verdict> {
     let reached = chain.clone();
     let hint = footer::hinted(&mut source)?;
+    let packed = packed::is_packed(&mut source)?;
     let mut walk = Walk {
         source,
         segment,
@@ -109,6 +113,7 @@ pub(super) fn judge(mut source: Source<'_>, segment: &Segment, chain: Chain) -> 
         batch: Batch::Between,
         contents: Contents::default(),
         whole: true,
+        packed,
         offset: SEGMENT_HEADER_BYTES,
         hint,
         footer: None,
@@ -117,9 +122,13 @@ pub(super) fn judge(mut source: Source<'_>, segment: &Segment, chain: Chain) -> 
         sound: None,
         torn: None,
     };
-    if walk.header()? {
-        walk.frames()?;
-        walk.close()?;
+    match walk.header()? {
+        true if packed => walk.packed()?,
+        true => {
+            walk.frames()?;
+            walk.close()?;
+        }
+        false => {}
     }
     let chain = if walk.chain.next < reached.next { reached } else { walk.chain };
     let sound = walk.sound.unwrap_or_else(|| chain.clone());
@@ -165,8 +174,7 @@ impl Walk<'_> {
     /// Judges the segment's header; false where nothing behind it can be judged.
     fn header(&mut self) -> io::Result<bool> {
         let raw = self.source.read(0, SEGMENT_HEADER_BYTES as usize)?.to_vec();
-        let peeked = self.peek(SEGMENT_HEADER_BYTES, None)?;
-        let peeked = if let Look::Frame(frame) = peeked { Some(frame) } else { None };
+        let (peeked, told) = self.first_frame()?;
         match SegmentHeader::read(&raw) {
             Ok(header) => {
                 self.first = header.first;
@@ -183,11 +191,20 @@ impl Walk<'_> {
             Err((offset, reason)) => {
                 self.begin();
                 self.damage(self.first, offset, reason);
-                self.uid = self.chain.uid.or(peeked.map(|frame| frame.uid));
+                self.uid = self.chain.uid.or(peeked.map(|frame| frame.uid)).or(told);
                 self.chain.uid = self.uid;
                 Ok(raw.len() as u64 == SEGMENT_HEADER_BYTES)
             }
         }
+    }
+
+    /// The first frame, if it is sound, and the ledger that a packed segment's footer names.
+    fn first_frame(&mut self) -> io::Result<(Option<Box<Frame>>, Option<LedgerUid>)> {
+        if self.packed {
+            return packed::first_frame(&mut self.source, self.segment.named);
+        }
+        let peeked = self.peek(SEGMENT_HEADER_BYTES, None)?;
+        Ok((if let Look::Frame(frame) = peeked { Some(frame) } else { None }, None))
     }
 
     /// Joins the segment's first position to the end of the one before.
@@ -301,7 +318,7 @@ impl Walk<'_> {
     }
 
     /// Judges an entry by what the chain requires.
-    fn entry(&mut self, frame: &Frame) {
+    pub(super) fn entry(&mut self, frame: &Frame) {
         let (position, offset) = (self.chain.next, self.offset);
         if u64::from(frame.header.lag) > position.0 {
             self.damage(position, offset + 8, "the frame's lag is larger than its position");
@@ -375,7 +392,7 @@ impl Walk<'_> {
     }
 
     /// Follows an entry into, through or out of its batch.
-    fn step_batch(&mut self, header: &FrameHeader) {
+    pub(super) fn step_batch(&mut self, header: &FrameHeader) {
         let (index, count) = header.batch;
         let position = self.chain.next;
         let follows = match &self.batch {

@@ -16,7 +16,7 @@ impl Dice {
 const EVERY_SUBSET_MAX: usize = 10;
 
 /// Every disk that a crash may leave behind, where few sectors and names are in doubt; many of them otherwise.
-fn each_crash(disk: &MemoryDisk, check: &mut dyn FnMut(MemoryDisk)) {
+pub(super) fn each_crash(disk: &MemoryDisk, check: &mut dyn FnMut(MemoryDisk)) {
     let pending = disk.pending().len();
     if pending <= EVERY_SUBSET_MAX {
         for subset in 0..1_u32 << pending {

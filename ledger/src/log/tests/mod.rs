@@ -7,6 +7,7 @@ mod faults;
 mod flips;
 mod golden;
 mod open;
+mod packed;
 mod roll;
 
 use std::path::Path;

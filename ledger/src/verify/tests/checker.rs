@@ -18,22 +18,22 @@ fn of_the_repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
 }
 
-/// A Python that has the package the checker needs.
-fn python() -> Option<String> {
+/// A Python that has the packages the checker needs.
+pub(super) fn python() -> Option<String> {
     let python = std::env::var("TOKENLEDGER_PYTHON").unwrap_or_else(|_| "python3".into());
-    let usable = Command::new(&python).args(["-c", "import blake3"]).output();
+    let usable = Command::new(&python).args(["-c", "import blake3, zstandard"]).output();
     if usable.is_ok_and(|output| output.status.success()) {
         return Some(python);
     }
     let missing =
-        "SKIPPED: tests/independent/verify.py, since Python has no package `blake3` (pip install blake3)";
+        "SKIPPED: tests/independent/verify.py, since Python lacks a package (pip install blake3 zstandard)";
     assert!(std::env::var_os("TOKENLEDGER_REQUIRE_ALL").is_none(), "{missing}");
     eprintln!("{missing}");
     None
 }
 
 /// Puts the files of a ledger below a data directory, as the ledger `name`.
-fn put(data: &Path, name: &str, disk: &MemoryDisk) {
+pub(super) fn put(data: &Path, name: &str, disk: &MemoryDisk) {
     for path in disk.paths() {
         let Ok(below) = path.strip_prefix(DIR) else { continue };
         let file = data.join("ledgers").join(name).join(below);
@@ -79,7 +79,7 @@ fn checker_says(python: &str, data: &Path) -> BTreeMap<String, Said> {
 }
 
 /// Both say the same of every ledger below a directory; gives how many are torn, and how many damaged.
-fn agreed(python: &str, data: &Path) -> (usize, usize) {
+pub(super) fn agreed(python: &str, data: &Path) -> (usize, usize) {
     let judge = judge_says(data);
     let checker = checker_says(python, data);
     assert_eq!(judge.keys().collect::<Vec<_>>(), checker.keys().collect::<Vec<_>>());

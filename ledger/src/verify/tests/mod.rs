@@ -15,6 +15,7 @@ mod engine;
 mod fast;
 mod flips;
 mod logs;
+mod packed;
 mod servers;
 pub(crate) mod writer;
 

@@ -1,0 +1,76 @@
+//! One block of a packed segment.
+
+use std::io;
+
+use crate::types::{LedgerUid, Position};
+use crate::verify::source::Source;
+
+/// The bytes of a block before its compressed frames.
+pub(in crate::verify) const BLOCK_HEADER_BYTES: u64 = 16;
+/// The most bytes of frames that a block holds: one of the largest.
+const FRAMES_BYTES_MAX: u32 = 65_556;
+/// The most bytes that they have once compressed.
+const COMPRESSED_BYTES_MAX: u32 = 66_000;
+
+/// What a block's header claims.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Claim {
+    compressed: u32,
+    frames: u32,
+    pub(super) entries: u32,
+    crc: u32,
+}
+
+impl Claim {
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let field = |i: usize| Some(u32::from_le_bytes(bytes.get(4 * i..4 * i + 4)?.try_into().ok()?));
+        let claim = Self { compressed: field(0)?, frames: field(1)?, entries: field(2)?, crc: field(3)? };
+        let possible = (1..=COMPRESSED_BYTES_MAX).contains(&claim.compressed)
+            && (1..=FRAMES_BYTES_MAX).contains(&claim.frames)
+            && claim.entries > 0;
+        possible.then_some(claim)
+    }
+
+    /// The bytes of the whole block.
+    pub(super) fn bytes(&self) -> u64 {
+        BLOCK_HEADER_BYTES + u64::from(self.compressed)
+    }
+
+    /// The frames in a block's bytes, its header included, if these are as written for this place.
+    fn frames(&self, block: &[u8], uid: LedgerUid, first: Position) -> Option<Vec<u8>> {
+        let (fields, rest) = block.split_at_checked(12)?;
+        let compressed = rest.get(4..)?;
+        let mut crc = crc32fast::Hasher::new();
+        crc.update(&uid.0);
+        crc.update(&first.0.to_le_bytes());
+        crc.update(fields);
+        crc.update(compressed);
+        let whole = compressed.len() == self.compressed as usize && crc.finalize() == self.crc;
+        let frames = zstd::bulk::decompress(whole.then_some(compressed)?, self.frames as usize).ok()?;
+        (frames.len() == self.frames as usize).then_some(frames)
+    }
+}
+
+/// What stands where a block is due.
+pub(super) enum Look {
+    /// A block as it was written, and its frames.
+    Sound(Claim, Vec<u8>),
+    /// What begins as a block can, and is not what was written.
+    Broken(Claim),
+    /// Nothing like a block.
+    Nothing,
+}
+
+/// Looks at `offset` for the block whose first entry is that of position `first`.
+pub(super) fn look(
+    source: &mut Source<'_>,
+    offset: u64,
+    uid: LedgerUid,
+    first: Position,
+) -> io::Result<Look> {
+    let Some(claim) = Claim::read(source.read(offset, BLOCK_HEADER_BYTES as usize)?) else {
+        return Ok(Look::Nothing);
+    };
+    let block = source.read(offset, claim.bytes() as usize)?;
+    Ok(claim.frames(block, uid, first).map_or(Look::Broken(claim), |frames| Look::Sound(claim, frames)))
+}

@@ -1,0 +1,265 @@
+//! Packs what is sealed, in the background: one thread for the whole data directory, of low priority, one segment at a
+//! time. It sleeps until it is told that a segment may have been sealed.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use ledger::log::{PackError, SegmentLog};
+use ledger::types::LedgerName;
+
+use crate::metrics::LedgerMetrics;
+use crate::priority;
+
+/// How many sealed segments of a log are left as they are: the newest, which are read the most.
+const KEEP_HOT: usize = 2;
+/// The least pause between two segments. It is never shorter than packing the last one took.
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+/// How long it waits after a disk failed or was full.
+const RETRY: Duration = Duration::from_secs(60);
+
+/// The way to the thread that packs. Dropping it ends the thread.
+pub struct Packer {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    logs: Vec<Packed>,
+    /// Something may be there to pack.
+    asked: bool,
+    stopping: bool,
+}
+
+/// A log that is looked after as long as somebody has it open.
+#[derive(Clone)]
+struct Packed {
+    name: LedgerName,
+    log: Weak<SegmentLog>,
+    metrics: LedgerMetrics,
+}
+
+impl Packer {
+    /// Starts the thread; none where packing is not wanted. Then the packed segments are only counted.
+    ///
+    /// # Errors
+    /// Where the system gives no thread.
+    pub fn start(wanted: bool) -> std::io::Result<Self> {
+        let shared = Arc::new(Shared::default());
+        let theirs = Arc::clone(&shared);
+        let work = move || {
+            priority::lower();
+            theirs.work();
+        };
+        let thread = match wanted {
+            true => Some(std::thread::Builder::new().name("packer".to_owned()).spawn(work)?),
+            false => None,
+        };
+        Ok(Self { shared, thread: Mutex::new(thread) })
+    }
+
+    /// Looks after a log.
+    pub fn add(&self, name: LedgerName, log: &Arc<SegmentLog>, metrics: LedgerMetrics) {
+        metrics.packed(&log.packed());
+        let mut state = self.shared.state();
+        state.logs.retain(|packed| packed.log.strong_count() > 0);
+        state.logs.push(Packed { name, log: Arc::downgrade(log), metrics });
+        drop(state);
+        self.wake();
+    }
+
+    /// Says that a segment may have been sealed.
+    pub fn wake(&self) {
+        self.shared.state().asked = true;
+        self.shared.changed.notify_all();
+    }
+
+    /// Says that it is to end. A segment that is being packed is given up within milliseconds.
+    pub fn stop(&self) {
+        self.shared.state().stopping = true;
+        self.shared.changed.notify_all();
+    }
+
+    /// Ends the thread and waits for that.
+    pub fn join(&self) {
+        self.stop();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if thread.is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the thread that packs segments panicked; no log is harmed");
+        }
+    }
+}
+
+impl Drop for Packer {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stopping(&self) -> bool {
+        self.state().stopping
+    }
+
+    /// Sleeps until it is asked, then packs until nothing is left.
+    fn work(&self) {
+        while let Some(logs) = self.next_round() {
+            for packed in &logs {
+                self.pack(packed);
+            }
+        }
+    }
+
+    /// The logs, once there may be something to pack; `None` when it is to end.
+    fn next_round(&self) -> Option<Vec<Packed>> {
+        let idle = |state: &mut State| !state.asked && !state.stopping;
+        let waited = self.changed.wait_while(self.state(), idle);
+        let mut state = waited.unwrap_or_else(PoisonError::into_inner);
+        state.asked = false;
+        (!state.stopping).then(|| state.logs.clone())
+    }
+
+    fn pack(&self, packed: &Packed) {
+        while let Some(log) = packed.log.upgrade().filter(|_| !self.stopping()) {
+            let began = Instant::now();
+            match log.pack_next(KEEP_HOT, &|| !self.stopping()) {
+                Ok(Some(segment)) => {
+                    packed.metrics.packed(&log.packed());
+                    tracing::debug!(
+                        ledger = %packed.name, first = %segment.first, entries = segment.entries,
+                        before = segment.bytes_before, bytes = segment.bytes, "a segment was packed"
+                    );
+                }
+                Ok(None) => return,
+                Err(PackError::Io(error)) => {
+                    tracing::warn!(ledger = %packed.name, %error, "a segment could not be packed; it stays as it is");
+                    drop(log);
+                    self.pause(RETRY);
+                    self.state().asked = true;
+                    return;
+                }
+                Err(error) => tracing::error!(ledger = %packed.name, %error, "run `tokenledger verify`"),
+            }
+            drop(log);
+            self.pause(began.elapsed().max(PAUSE_MIN));
+        }
+    }
+
+    /// Waits for so long, or until it is to end.
+    fn pause(&self, pause: Duration) {
+        let _ = self.changed.wait_timeout_while(self.state(), pause, |state| !state.stopping);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use ledger::disk::RealDisk;
+    use ledger::entry::{self, Header, Record};
+    use ledger::log::{LogStore, SegmentOptions};
+    use ledger::types::Position;
+
+    use super::*;
+    use crate::metrics::Metrics;
+
+    fn log(dir: &Path) -> Arc<SegmentLog> {
+        let options = SegmentOptions {
+            first_segment_bytes: 4096,
+            segment_bytes_max: 4096,
+            protected_through: Position(0),
+        };
+        Arc::new(SegmentLog::open(Arc::new(RealDisk), dir, options).unwrap().0)
+    }
+
+    /// Appends until so many segments are sealed, of some twelve entries each.
+    fn grow(log: &SegmentLog, entries: u64) {
+        for _ in 0..entries {
+            let tail = log.tail();
+            let header = Header {
+                uid: ledger::types::LedgerUid([1; 16]),
+                position: tail.next,
+                epoch: 0,
+                previous: tail.link,
+                recorded_at: tail.recorded_at,
+                event_id: uuid::Uuid::from_u128(u128::from(tail.next.0)),
+                emitter: "e".parse().unwrap(),
+            };
+            let entry = bytes::Bytes::from(entry::encode(&header, &[7; 150]).unwrap());
+            let link = entry::link(&entry);
+            let record = Record::new(entry, link, (0, 1));
+            log.append(tail.next, &[record]).unwrap();
+        }
+    }
+
+    fn until(what: &str, mut done: impl FnMut() -> bool) {
+        let began = Instant::now();
+        while !done() {
+            assert!(began.elapsed() < Duration::from_secs(60), "{what}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    #[test]
+    fn what_is_sealed_is_packed_once_the_packer_is_told_and_the_metrics_say_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let (log, metrics) = (log(dir.path()), Metrics::default());
+        let packer = Packer::start(true).unwrap();
+        let name: LedgerName = "default".parse().unwrap();
+        packer.add(name.clone(), &log, metrics.of(&name));
+        grow(&log, 60);
+        packer.wake();
+        until("all but the newest are packed", || log.packed().segments > 0 && !log.wants_packing(KEEP_HOT));
+        let totals = log.packed();
+        until("the metrics follow", || {
+            let text = metrics.text();
+            text.contains(&format!(
+                "tokenledger_log_packed_segments{{ledger=\"default\"}} {}",
+                totals.segments
+            )) && text.contains(&format!(
+                "tokenledger_log_packed_saved_bytes{{ledger=\"default\"}} {}",
+                totals.bytes_before - totals.bytes
+            ))
+        });
+        packer.join();
+        grow(&log, 60);
+        packer.wake();
+        packer.join();
+        assert_eq!(log.packed(), totals, "nothing is packed once it has ended");
+    }
+
+    #[test]
+    fn a_packer_that_is_not_wanted_packs_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = log(dir.path());
+        let packer = Packer::start(false).unwrap();
+        let name: LedgerName = "default".parse().unwrap();
+        grow(&log, 60);
+        packer.add(name.clone(), &log, Metrics::default().of(&name));
+        packer.join();
+        assert!(log.wants_packing(KEEP_HOT));
+        assert_eq!(log.packed().segments, 0);
+    }
+
+    #[test]
+    fn a_log_is_closed_although_the_packer_knows_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = log(dir.path());
+        let packer = Packer::start(true).unwrap();
+        let name: LedgerName = "default".parse().unwrap();
+        packer.add(name.clone(), &log, Metrics::default().of(&name));
+        until("the packer lets go of it", || Arc::strong_count(&log) == 1);
+        packer.join();
+    }
+}
