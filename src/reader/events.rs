@@ -189,3 +189,7 @@ fn passes(filter: &Filter, position: Position, record: &Record) -> Result<bool, 
         None => Ok(filter.holds(&replay::recorded(record, position)?)),
     }
 }
+
+#[cfg(test)]
+#[path = "events_tests.rs"]
+mod tests;

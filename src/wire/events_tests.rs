@@ -90,7 +90,7 @@ fn events_that_this_program_would_not_write_come_out_as_the_definition_has_them(
     ];
     for stored in strange {
         let found = (Position(5), record_of(&event, stored, 5, Time(1)));
-        let message = pb::TailEventsResponse { events: defined(&[found.clone()]) };
+        let message = pb::TailEventsResponse { events: defined(std::slice::from_ref(&found)) };
         let answer = tail_response(Position(5), &[found.1]).unwrap();
         assert_eq!(answer.0, message.encode_to_vec(), "{stored:?}");
     }
