@@ -14,6 +14,7 @@ use pb::event::Fact;
 pub const EVENT_BYTES: usize = 229;
 /// Accounts of the workload.
 pub(super) const ACCOUNTS: usize = 5_000;
+const NANOS_PER_S: u64 = 1_000_000_000;
 const EMITTER: &str = "bench";
 const GRANT: &str = "group/1";
 
@@ -73,7 +74,8 @@ pub(super) struct Workload {
     cast: Cast,
     serial: u64,
     seed: u64,
-    began: i64,
+    /// Nanoseconds since 1970.
+    began: u64,
 }
 
 impl Workload {
@@ -86,7 +88,7 @@ impl Workload {
             roles.push(role(share % cast.accounts));
         }
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let began = i64::try_from(since.as_secs()).unwrap_or(0);
+        let began = u64::try_from(since.as_nanos()).unwrap_or(0);
         Self { roles, cast, serial: 0, seed: Uuid::new_v4().as_u64_pair().0, began }
     }
 
@@ -163,9 +165,10 @@ impl Workload {
         self.serial += 1;
         let id = u128::from(scattered(self.seed ^ self.serial)) << 64
             | u128::from(scattered(self.serial ^ !self.seed));
-        // Ten million a second: however many there are, none lies before an earlier one of its account, nor far ahead.
-        let seconds = self.began + i64::try_from(self.serial / 10_000_000).unwrap_or(0);
-        let nanos = i32::try_from(self.serial % 10_000_000 * 100).unwrap_or(0);
+        // Ten million a second, from now on: none lies before an earlier one of its account, nor far ahead.
+        let at = self.began + self.serial * 100;
+        let seconds = i64::try_from(at / NANOS_PER_S).unwrap_or(0);
+        let nanos = i32::try_from(at % NANOS_PER_S).unwrap_or(0);
         pb::Event {
             event_id: Uuid::from_u128(id).to_string(),
             emitter: EMITTER.to_owned(),
@@ -300,8 +303,14 @@ mod tests {
         for cast in [cast(500), cast(500).returning(10), cast(500).returning(ACCOUNTS)] {
             let mut workload = Workload::new(cast, 0);
             events.extend(workload.opening());
+            // As while the opening is sent.
+            std::thread::sleep(std::time::Duration::from_millis(2));
+            let mut workload = Workload::new(cast, 0);
             events.extend((0..200).map(|_| workload.next()));
         }
+        let times: Vec<_> =
+            events.iter().map(|event| event.occurred_at.map(|t| (t.seconds, t.nanos))).collect();
+        assert!(times.is_sorted(), "a later event did not occur before an earlier one");
         let mut state = State::default();
         for (position, event) in events.iter().enumerate() {
             let event = parse(event).unwrap();
