@@ -65,6 +65,36 @@ proptest! {
     }
 
     #[test]
+    fn a_frozen_state_is_written_as_it_was_whatever_happens_meanwhile(history in testing::history(2..40)) {
+        let (first, rest) = history.split_at(history.len() / 2);
+        let mut state = fold(first);
+        let frozen = state.freeze();
+        rest.iter().for_each(|recorded| state.apply(recorded));
+        let (mut then, mut later) = (Vec::new(), Vec::new());
+        fold(first).freeze().write(&mut then).unwrap();
+        frozen.write(&mut later).unwrap();
+        prop_assert_eq!(then, later);
+        prop_assert_eq!((frozen.next(), frozen.root()), (fold(first).next(), fold(first).root()));
+    }
+
+    #[test]
+    fn whatever_bytes_are_read_a_state_comes_of_them_or_an_error(
+        history in testing::history(1..30), at in any::<prop::sample::Index>(), byte in any::<u8>()
+    ) {
+        let mut bytes = Vec::new();
+        fold(&history).freeze().write(&mut bytes).unwrap();
+        let cut = &bytes[..at.index(bytes.len())];
+        prop_assert!(State::read(&mut &*cut).is_err());
+        let at = at.index(bytes.len());
+        bytes[at] = byte;
+        if let Ok(state) = State::read(&mut bytes.as_slice()) {
+            // It can be asked like any other.
+            prop_assert_eq!(state.slots().count(), state.accounts());
+            let _ = state.root();
+        }
+    }
+
+    #[test]
     fn a_handle_is_held_by_exactly_the_accounts_that_are_there(history in testing::history(0..60)) {
         let state = fold(&history);
         for slot in state.slots() {
