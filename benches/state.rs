@@ -138,7 +138,7 @@ fn fold(state: &mut State, count: u64, mut make: impl FnMut() -> Made<Vec<Record
     marks.push(100_000.min(count));
     while done < count {
         let mut bite = Vec::new();
-        while bite.len() < 50_000 {
+        while bite.len() < 500 {
             bite.extend(make()?);
         }
         let began = worked()?;

@@ -168,3 +168,48 @@ fn whatever_fails_while_one_is_written_the_one_before_is_there() {
         }
     }
 }
+
+/// A state that takes several buffers, one account of which takes more than one.
+fn large() -> State {
+    let issued = |n: usize| {
+        let mut event = created(&format!("bot-{}", n % 3));
+        let (token, scope) = (format!("token-{n}"), "s".repeat(300));
+        event.fact = Fact::TokenIssued(crate::event::IssuedToken {
+            token: crate::event::TokenId(Text::own(&token)),
+            digest: None,
+            family: None,
+            scopes: vec![Text::own(&scope)],
+            expiry: crate::event::Expiry::Never,
+        });
+        event
+    };
+    let mut state = State::default();
+    crate::testing::record((0..12_000).map(issued).collect()).iter().for_each(|r| state.apply(r));
+    state
+}
+
+#[test]
+fn a_state_of_several_buffers_comes_back_as_it_was_and_not_where_a_bit_of_it_is_wrong() {
+    let (disk, state) = (MemoryDisk::new(), large());
+    let tail = crate::log::Tail { next: state.next(), ..Default::default() };
+    let bytes = write(&disk, Path::new(DIR), &state.freeze(), &tail).unwrap();
+    let path = files(&disk).remove(0);
+    let length = disk.bytes(&path).unwrap().len();
+    assert_eq!(bytes, length as u64);
+    assert!(length > 3 << 20);
+    let found = newest_first(&disk, Path::new(DIR)).next().unwrap();
+    assert!(found.state == state && found.root == state.root());
+    let step = 1 << 20;
+    for offset in (step..length).step_by(step).flat_map(|edge| [edge - 1, edge]).chain([length - 1]) {
+        let damaged = disk.copy();
+        damaged.flip(&path, offset, 1);
+        assert!(newest_first(&damaged, Path::new(DIR)).next().is_none(), "byte {offset}");
+    }
+}
+
+#[test]
+fn the_larger_a_snapshot_is_the_more_entries_pass_before_the_next() {
+    assert_eq!(super::entries_between(0), 100_000);
+    assert_eq!(super::entries_between(6_400_000), 100_000);
+    assert_eq!(super::entries_between(128_000_000), 2_000_000);
+}

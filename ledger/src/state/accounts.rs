@@ -111,3 +111,95 @@ impl PartialEq for Accounts {
 }
 
 impl Eq for Accounts {}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::{Accounts, CHUNK_SLOTS};
+    use crate::event::{AccountId, Fact, Text};
+    use crate::state::Slot;
+    use crate::testing::{self, DAY};
+
+    fn id(n: usize) -> AccountId {
+        AccountId(Text::own(&format!("bot-{n:05}")))
+    }
+
+    fn slot(n: usize) -> Slot {
+        let event = crate::event::Event {
+            event_id: uuid::Uuid::nil(),
+            emitter: crate::types::Emitter::ledger(),
+            emitter_sequence: None,
+            occurred_at: DAY,
+            actor: crate::event::Actor { kind: crate::event::ActorKind::Human, id: Text::own("ann") },
+            cause: crate::event::Cause::default(),
+            account: Some(id(n)),
+            fact: Fact::AccountEnabled,
+        };
+        Slot::begin(&id(n), &testing::record(vec![event])[0])
+    }
+
+    /// In runs, up and down, so that chunks fill and empty, and at one place more than others.
+    fn run() -> impl Strategy<Value = (bool, Vec<usize>)> {
+        (any::<bool>(), any::<bool>(), 0..600_usize, 1..300_usize, 1..4_usize).prop_map(
+            |(insert, down, from, count, step)| {
+                let mut run: Vec<usize> = (0..count).map(|n| from + n * step).collect();
+                if down {
+                    run.reverse();
+                }
+                (insert, run)
+            },
+        )
+    }
+
+    fn assert_same(accounts: &Accounts, model: &BTreeMap<AccountId, u64>) {
+        let ours = accounts.iter().map(|slot| (slot.id(), slot.version));
+        assert!(ours.eq(model.iter().map(|(id, version)| (id, *version))));
+        assert_eq!(accounts.len(), model.len());
+        assert!(accounts.chunks.iter().all(|chunk| (1..=CHUNK_SLOTS).contains(&chunk.len())));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+        #[test]
+        fn accounts_are_a_map_whose_copies_stay_as_they_were(runs in vec(run(), 1..10)) {
+            let (mut accounts, mut model) = (Accounts::default(), BTreeMap::new());
+            let mut copies = Vec::new();
+            for (insert, run) in runs {
+                copies.push((accounts.clone(), model.clone()));
+                for n in run {
+                    if let Some(slot) = accounts.get_mut(&id(n)) {
+                        slot.version += 1;
+                    }
+                    model.entry(id(n)).and_modify(|version| *version += 1);
+                    if insert && !model.contains_key(&id(n)) {
+                        accounts.insert(Arc::new(slot(n)));
+                        model.insert(id(n), 1);
+                    } else if !insert {
+                        accounts.remove(&id(n));
+                        model.remove(&id(n));
+                    }
+                }
+            }
+            for n in 0..1_500 {
+                prop_assert_eq!(accounts.get(&id(n)).map(|slot| slot.version), model.get(&id(n)).copied());
+            }
+            copies.push((accounts, model));
+            for (accounts, model) in copies {
+                assert_same(&accounts, &model);
+            }
+        }
+    }
+
+    #[test]
+    fn accounts_that_are_read_must_ascend() {
+        let mut accounts = Accounts::default();
+        assert!(accounts.push(slot(1)) && accounts.push(slot(2)));
+        assert!(!accounts.push(slot(2)) && !accounts.push(slot(0)));
+        assert_eq!(accounts.len(), 2);
+    }
+}

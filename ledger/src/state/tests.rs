@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 
-use super::{Account, Slot, State, Status, TokenStatus, digest};
-use crate::event::{AccountId, Expiry, Fact, IssuedToken, Recorded, RevocationReason, Text, TokenId};
+use super::{Account, DIGEST_CONTEXT, Slot, State, Status, TokenStatus, canonical, digest};
+use crate::event::{
+    AccountId, AccountKind, Expiry, Fact, IssuedToken, Recorded, RevocationReason, Text, TokenId,
+};
 use crate::testing::{self, DAY, of_account};
 use crate::types::Position;
 
@@ -65,6 +67,36 @@ proptest! {
     }
 
     #[test]
+    fn a_frozen_state_is_written_as_it_was_whatever_happens_meanwhile(history in testing::history(2..40)) {
+        let (first, rest) = history.split_at(history.len() / 2);
+        let mut state = fold(first);
+        let frozen = state.freeze();
+        rest.iter().for_each(|recorded| state.apply(recorded));
+        let (mut then, mut later) = (Vec::new(), Vec::new());
+        fold(first).freeze().write(&mut then).unwrap();
+        frozen.write(&mut later).unwrap();
+        prop_assert_eq!(then, later);
+        prop_assert_eq!((frozen.next(), frozen.root()), (fold(first).next(), fold(first).root()));
+    }
+
+    #[test]
+    fn whatever_bytes_are_read_a_state_comes_of_them_or_an_error(
+        history in testing::history(1..30), at in any::<prop::sample::Index>(), byte in any::<u8>()
+    ) {
+        let mut bytes = Vec::new();
+        fold(&history).freeze().write(&mut bytes).unwrap();
+        let cut = &bytes[..at.index(bytes.len())];
+        prop_assert!(State::read(&mut &*cut).is_err());
+        let at = at.index(bytes.len());
+        bytes[at] = byte;
+        if let Ok(state) = State::read(&mut bytes.as_slice()) {
+            // It can be asked like any other.
+            prop_assert_eq!(state.slots().count(), state.accounts());
+            let _ = state.root();
+        }
+    }
+
+    #[test]
     fn a_handle_is_held_by_exactly_the_accounts_that_are_there(history in testing::history(0..60)) {
         let state = fold(&history);
         for slot in state.slots() {
@@ -102,6 +134,15 @@ proptest! {
                     prop_assert!(!token.leaked || token.status(DAY) == TokenStatus::Revoked);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_digest_is_that_of_the_encoding_which_the_format_draws(history in testing::history(1..60)) {
+        for life in fold(&history).slots().flat_map(Slot::lives) {
+            let drawn = drawn(life);
+            prop_assert_eq!(&canonical(life), &drawn);
+            prop_assert_eq!(digest(life).0, blake3::derive_key(DIGEST_CONTEXT, &drawn));
         }
     }
 
@@ -200,4 +241,53 @@ fn a_rotated_token_with_an_overlap_works_until_its_end_and_not_longer() {
     assert_eq!(account.active_tokens(end), [token("new")]);
     let family = |name| account.tokens.get(&token(name)).unwrap().family;
     assert_eq!(family("new"), family("old"));
+}
+
+/// The encoding of an account as `docs/format.md` draws it, from its values one by one.
+fn drawn(account: &Account) -> Vec<u8> {
+    let count = |n: usize| u32::try_from(n).unwrap().to_le_bytes().to_vec();
+    let text = |text: &str| [count(text.len()), text.as_bytes().to_vec()].concat();
+    let optional = |value: Option<&str>| value.map_or(vec![0], |value| [vec![1], text(value)].concat());
+    let mut out = text(account.id.as_str());
+    out.push(match account.kind {
+        AccountKind::Bot => 1,
+        AccountKind::Service => 2,
+        AccountKind::Human => 3,
+    });
+    out.extend(text(account.handle.as_str()));
+    out.extend(optional(account.owner.as_ref().map(|owner| owner.as_str())));
+    out.extend(optional(account.namespace.as_ref().map(|namespace| namespace.as_str())));
+    out.extend(optional(account.environment.as_ref().map(Text::as_str)));
+    out.push(u8::from(account.protected));
+    out.extend(count(account.attributes().len()));
+    account
+        .attributes()
+        .iter()
+        .for_each(|(key, value)| out.extend([text(key.as_str()), text(&value)].concat()));
+    out.extend(count(account.tokens.len()));
+    for (id, token) in account.tokens.iter() {
+        out.extend(text(id.as_str()));
+        out.extend(text(token.family.as_str()));
+        out.extend(optional(token.digest.as_ref().map(|digest| digest.as_str())));
+        let mut scopes = token.scopes;
+        scopes.sort();
+        out.extend(count(scopes.len()));
+        scopes.iter().for_each(|scope| out.extend(text(scope.as_str())));
+        match token.expiry {
+            Expiry::Never => out.push(0),
+            Expiry::At(end) => out.extend([vec![1], end.0.to_le_bytes().to_vec()].concat()),
+            Expiry::Unknown => out.push(2),
+        }
+        let ended = if token.revoked.is_some() { 1 } else { 0 };
+        out.push(if token.leaked { 2 } else { ended });
+    }
+    out.extend(count(account.grants.len()));
+    for (id, grant) in account.grants.iter() {
+        out.extend(text(id.as_str()));
+        out.extend(optional(grant.resource.as_ref().map(Text::as_str)));
+        out.extend(optional(grant.access.as_ref().map(Text::as_str)));
+        let end = grant.expires_at.map_or(vec![0], |end| [vec![1], end.0.to_le_bytes().to_vec()].concat());
+        out.extend(end);
+    }
+    out
 }

@@ -78,7 +78,12 @@ impl Blocks {
         match self {
             Self::One(_) => 0,
             Self::Many(many) => {
-                many.blocks.partition_point(|block| block::first_key(block) <= key).saturating_sub(1)
+                let begins_before = |block: &Arc<Vec<u8>>| block::first_key(block) <= key;
+                // Most events are about the newest token, which mostly is the last.
+                if many.blocks.last().is_some_and(begins_before) {
+                    return many.blocks.len() - 1;
+                }
+                many.blocks.partition_point(begins_before).saturating_sub(1)
             }
         }
     }
