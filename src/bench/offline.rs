@@ -1,5 +1,6 @@
 //! What is measured on a directory while no server runs.
 
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -74,16 +75,13 @@ pub(super) fn plain_hashes(ledger_dir: &Path) -> Result<Took, BenchError> {
     Ok(took)
 }
 
-/// The judge over a data directory, with so many threads; `None` where it cannot use so many.
-pub(super) fn judge(data: &Path, threads: usize) -> Result<Option<Took>, BenchError> {
-    if threads != 1 {
-        return Ok(None);
-    }
+/// The judge over a data directory, with so many threads.
+pub(super) fn judge(data: &Path, threads: NonZeroUsize) -> Result<Took, BenchError> {
     let began = Instant::now();
-    let report = verify::verify(&RealDisk, data, &()).map_err(unread)?;
+    let report = verify::verify_on(&RealDisk, data, threads, &()).map_err(unread)?;
     let time = began.elapsed();
     if !report.ok() {
         return Err(BenchError("the log is not what was written: run `tokenledger verify`".to_owned()));
     }
-    Ok(Some(Took { entries: report.ledgers.iter().map(|ledger| ledger.entries.0).sum(), time }))
+    Ok(Took { entries: report.ledgers.iter().map(|ledger| ledger.entries.0).sum(), time })
 }

@@ -1,5 +1,7 @@
 //! The judge, beside one thread that only hashes.
 
+use std::num::NonZeroUsize;
+
 use std::path::Path;
 
 use serde::Serialize;
@@ -27,12 +29,12 @@ pub struct Report {
     pub plain_events_per_s: f64,
     /// Entries a second of the judge with one thread; reading is counted.
     pub one_thread_events_per_s: f64,
-    /// With two; `None` where it cannot use two.
-    pub two_threads_events_per_s: Option<f64>,
+    /// With two.
+    pub two_threads_events_per_s: f64,
     /// One thread, as a part of the plain hashes.
     pub one_thread_of_plain: f64,
     /// Two threads, as a part of the plain hashes.
-    pub two_threads_of_plain: Option<f64>,
+    pub two_threads_of_plain: f64,
     /// Entries of the ledger.
     pub entries: u64,
     /// Bytes of its log.
@@ -71,25 +73,26 @@ struct Rates {
 impl Rates {
     fn of(data: &Path, ledger_dir: &Path, rounds: usize) -> Result<Self, BenchError> {
         let mut rates = Self::default();
+        const ONE: NonZeroUsize = NonZeroUsize::MIN;
+        const TWO: NonZeroUsize = ONE.saturating_add(1);
         // The first turn only brings the files into memory.
-        judge(data, 1)?;
+        judge(data, ONE)?;
         for _ in 0..rounds {
             rates.plain.push(rate(plain_hashes(ledger_dir)?));
-            rates.one.extend(judge(data, 1)?.map(rate));
-            rates.two.extend(judge(data, 2)?.map(rate));
+            rates.one.push(rate(judge(data, ONE)?));
+            rates.two.push(rate(judge(data, TWO)?));
         }
         Ok(rates)
     }
 
     fn report(self, entries: u64, log_bytes: u64, rounds: usize) -> Report {
-        let (plain, one) = (median(self.plain), median(self.one));
-        let two = (!self.two.is_empty()).then(|| median(self.two));
+        let (plain, one, two) = (median(self.plain), median(self.one), median(self.two));
         Report {
             plain_events_per_s: rounded(plain),
             one_thread_events_per_s: rounded(one),
-            two_threads_events_per_s: two.map(rounded),
+            two_threads_events_per_s: rounded(two),
             one_thread_of_plain: ratio(one, plain),
-            two_threads_of_plain: two.map(|two| ratio(two, plain)),
+            two_threads_of_plain: ratio(two, plain),
             entries,
             log_bytes,
             rounds,
@@ -108,8 +111,8 @@ mod tests {
 
     #[test]
     fn the_json_of_a_report_keeps_its_promise() {
-        let rates = Rates { plain: vec![4.0, 2.0, 3.0], one: vec![1.5], two: Vec::new() };
-        expect![[r#"{"plain_events_per_s":3.0,"one_thread_events_per_s":1.5,"two_threads_events_per_s":null,"one_thread_of_plain":0.5,"two_threads_of_plain":null,"entries":9,"log_bytes":90,"rounds":3}"#]]
+        let rates = Rates { plain: vec![4.0, 2.0, 3.0], one: vec![1.5], two: vec![6.0] };
+        expect![[r#"{"plain_events_per_s":3.0,"one_thread_events_per_s":1.5,"two_threads_events_per_s":6.0,"one_thread_of_plain":0.5,"two_threads_of_plain":2.0,"entries":9,"log_bytes":90,"rounds":3}"#]]
             .assert_eq(&serde_json::to_string(&rates.report(9, 90, 3)).unwrap());
     }
 }

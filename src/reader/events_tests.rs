@@ -49,7 +49,8 @@ fn record(recorded: &Recorded) -> Record {
     };
     let stored = [encode_sent(&recorded.event), encode_annotations(&recorded.annotations)].concat();
     let entry = entry::encode(&header, &stored).unwrap();
-    Record { link: entry::link(&entry), entry: entry.into(), batch: (0, 1) }
+    let link = entry::link(&entry);
+    Record::new(entry.into(), link, (0, 1))
 }
 
 /// A moment at the end of a history, some of it flushed and the rest in memory.
