@@ -98,7 +98,9 @@ fn reading(form: &str, log: &SegmentLog, end: u64) -> Fallible<()> {
         fastest = fastest.max(in_order(log, end)?);
         least = least.min(at_random(log, end, round as u64 * READS)?);
     }
-    println!("{form}: {fastest:>10.0} entries/s in order, {least:.2} us for one at random (best of {ROUNDS})");
+    println!(
+        "{form}: {fastest:>10.0} entries/s in order, {least:.2} us for one at random (best of {ROUNDS})"
+    );
     Ok(())
 }
 
