@@ -46,6 +46,7 @@ use crate::types::Position;
 log_store_contract!(memory, MemoryLog::new());
 log_store_contract!(segments, segments());
 log_store_contract!(segments_on_a_real_disk, Real::new());
+log_store_contract!(segments_packed_once_they_are_sealed, Packing(segments()));
 
 fn segments() -> SegmentLog {
     let options =
@@ -70,6 +71,26 @@ impl LogStore for Real {
     }
     fn append(&self, expected: Position, group: &[crate::entry::Record]) -> Result<Tail, AppendError> {
         self.0.append(expected, group)
+    }
+    fn read(&self, from: Position, max: usize) -> Result<Vec<crate::entry::Record>, super::ReadError> {
+        self.0.read(from, max)
+    }
+    fn read_many(&self, positions: &[Position]) -> Result<Vec<crate::entry::Record>, super::ReadError> {
+        self.0.read_many(positions)
+    }
+}
+
+/// A log of which all is packed that can be, at any moment.
+struct Packing(SegmentLog);
+
+impl LogStore for Packing {
+    fn tail(&self) -> Tail {
+        self.0.tail()
+    }
+    fn append(&self, expected: Position, group: &[crate::entry::Record]) -> Result<Tail, AppendError> {
+        let appended = self.0.append(expected, group);
+        while self.0.pack_next(1, &|| true).unwrap().is_some() {}
+        appended
     }
     fn read(&self, from: Position, max: usize) -> Result<Vec<crate::entry::Record>, super::ReadError> {
         self.0.read(from, max)

@@ -1,5 +1,5 @@
-//! What packing sealed segments costs and saves, one thread: `cargo bench --bench packed`, on a log of its own, or
-//! `cargo bench --bench packed -- LEDGER_DIR`, on a copy of a ledger's directory, which it packs.
+//! What packing sealed segments costs and saves, one thread: `cargo bench -p ledger --bench packed`, on a log of its own, or
+//! `cargo bench -p ledger --bench packed -- LEDGER_DIR`, on a copy of a ledger's directory, which it packs.
 #![allow(missing_docs, clippy::print_stdout, reason = "the figures are the purpose")]
 
 use std::error::Error;
