@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use super::writer::{
-    Built, Planned, UID, build, frames, open_segment, plan, rechain, sealed_segment, segment_header,
+    Built, Files, Planned, UID, build, frames, open_segment, plan, rechain, sealed_segment, segment_header,
 };
 use super::{Alone, SMALL, fast, judged, small};
 use crate::types::{LedgerUid, Link, Position, Time};
@@ -12,7 +12,7 @@ use crate::verify::chain::Chain;
 use crate::verify::crew::sound_ones;
 use crate::verify::effort::Effort;
 use crate::verify::names::segments;
-use crate::verify::{Meter, Reached};
+use crate::verify::{Meter, Reached, judge_all};
 
 const DIR: &str = "d/ledgers/default";
 const WAYS: [Effort; 5] = [fast(1, 512 * 1024), fast(1, 1), fast(1, 300), fast(2, 300), fast(3, 2000)];
@@ -104,13 +104,44 @@ fn what_no_crc_shows_is_not_accepted() {
     };
     refused("an epoch that falls", &with(lower));
     refused("a lag", &with(|log| log[3].lag = 4));
-    refused("the index in a batch", &with(|log| log[3].batch.0 = 2));
+    refused("an index left out in a batch", &with(|log| log[3].batch.0 = 2));
+    refused("an index twice in a batch", &with(|log| log[3].batch.0 = 0));
     refused("the first index of a batch", &with(|log| log[1].batch = (1, 2)));
     refused("the size of a batch", &with(|log| log[3].batch.1 = 4));
     refused("an index as large as its batch", &with(|log| log[0].batch = (1, 1)));
     refused("a batch that is not begun", &with(|log| log[1].batch = (1, 1)));
     refused("a batch that goes on behind the segment", &with(|log| log[5].batch = (0, 2)));
     refused("a frame for another position", &with(|log| log[3].framed = Position(4)));
+}
+
+/// Changes the last entry of the open segment, and makes the CRCs of its frame fit, for the ledger whose segment it is.
+fn rewritten(change: impl FnOnce(&mut [u8])) -> Built {
+    let built = small();
+    let (file, start, end) = built.frames.last().unwrap();
+    built.files.change(file, |bytes| {
+        let frame = &mut bytes[*start as usize..*end as usize];
+        let entry = 20..frame.len() - 1;
+        change(&mut frame[entry.clone()]);
+        let crc = crc32fast::hash(&frame[entry]);
+        frame[12..16].copy_from_slice(&crc.to_le_bytes());
+        let covered = [&UID.0[..], &15_u64.to_le_bytes(), &frame[..16]].concat();
+        frame[16..20].copy_from_slice(&crc32fast::hash(&covered).to_le_bytes());
+    });
+    built
+}
+
+#[test]
+fn an_entry_that_only_its_own_header_speaks_against_is_not_accepted() {
+    assert_eq!(accepted_in_every_way(&rewritten(|_| {})), 3);
+    for (what, at) in [("its layout", 0), ("its ledger", 1), ("its position", 17), ("its link", 29)] {
+        let built = rewritten(|entry| entry[at] ^= 2);
+        assert_eq!(accepted_in_every_way(&built), 2, "{what}");
+        assert!(!judged(&built.files).ok(), "{what}");
+    }
+    let emitter = rewritten(|entry| entry[86] = b' ');
+    assert_eq!(accepted_in_every_way(&emitter), 2, "an emitter that is no name");
+    let short = rewritten(|entry| entry[85] = 200);
+    assert_eq!(accepted_in_every_way(&short), 2, "an emitter longer than its entry");
 }
 
 fn changed(change: impl FnOnce(&mut Vec<u8>)) -> Built {
@@ -235,6 +266,55 @@ fn a_segment_that_does_not_follow_the_one_before_is_not_accepted() {
     late(&mut planned);
     let built = build(&planned, &[6, 5], 4096);
     assert_eq!(accepted_in_every_way(&built), 1, "an epoch that falls");
+}
+
+#[test]
+fn a_segment_of_another_ledger_that_continues_the_chain_is_not_accepted() {
+    let other = LedgerUid([9; 16]);
+    let mut planned = plan(SMALL);
+    planned[6..].iter_mut().for_each(|one| one.header.uid = other);
+    rechain(&mut planned, 7);
+    let built = build(&planned, &[6, 5], 4096);
+    for (segment, first) in [(1, 6), (2, 11)] {
+        let header = segment_header(other, first, planned[first as usize].header.previous, 4096);
+        built.files.change(&built.segments[segment], |bytes| bytes[..512].copy_from_slice(&header));
+    }
+    assert_eq!(accepted_in_every_way(&built), 1);
+    assert!(!judged(&built.files).ok());
+}
+
+#[test]
+fn an_open_segment_without_an_entry_must_begin_where_the_log_ends() {
+    let planned = plan(SMALL);
+    let built = build(&planned, &[6, 10], 4096);
+    let link = crate::entry::link(&planned[15].entry());
+    let mut empty = segment_header(UID, 17, link, 4096);
+    empty.resize(4096, 0);
+    built.files.put("log/00000000000000000017.seg", empty);
+    assert_eq!(accepted_in_every_way(&built), 2);
+    assert!(!judged(&built.files).ok());
+}
+
+#[test]
+fn many_ledgers_are_reported_by_name_whoever_judged_them() {
+    let (built, files) = (small(), Files::default());
+    let names = ["a", "b", "c", "d", "e", "f", "g"];
+    for (n, name) in names.iter().enumerate() {
+        // Logs of one, two and three segments; every second one is damaged.
+        for segment in &built.segments[..=n % 3] {
+            let mut bytes = built.files.get(segment);
+            bytes[600] ^= (n % 2) as u8;
+            let path = Path::new("d/ledgers").join(name).join(segment);
+            files.0.lock().unwrap().insert(path, bytes.into());
+        }
+    }
+    for shared_bytes_min in [0, 5_000, u64::MAX] {
+        let effort = Effort { shared_bytes_min, ..fast(3, 300) };
+        let report = judge_all(&files, Path::new("d"), &effort, &Alone).unwrap();
+        let said: Vec<_> = report.ledgers.iter().map(|one| (one.ledger.as_str(), one.ok())).collect();
+        let expected: Vec<_> = names.iter().enumerate().map(|(n, name)| (*name, n % 2 == 0)).collect();
+        assert_eq!(said, expected, "{shared_bytes_min}");
+    }
 }
 
 #[test]
