@@ -176,7 +176,12 @@ fn an_entry_that_was_forged_before_it_was_packed_breaks_the_chain() {
         let frame_changed = |frames: &mut Vec<u8>| frames[5] ^= 1;
         let mark_lost = |frames: &mut Vec<u8>| *frames.last_mut().unwrap() = 0;
         let more = |frames: &mut Vec<u8>| frames.push(0xB7);
-        let changes: [Change<'_>; 4] = [&entry_changed, &frame_changed, &mark_lost, &more];
+        // What the entry itself says wrongly is told at its block too: nothing else has an offset.
+        let lag_too_large = |frames: &mut Vec<u8>| {
+            frames[8..12].fill(0xFF);
+            sealed_anew(frames, &bytes[12..28], position);
+        };
+        let changes: [Change<'_>; 5] = [&entry_changed, &frame_changed, &mark_lost, &more, &lag_too_large];
         for (which, change) in changes.into_iter().enumerate() {
             disk.put(&path, &forged(&bytes, first, nth, change));
             let report = judged(&disk);
