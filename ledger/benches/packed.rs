@@ -14,7 +14,7 @@ use ledger::pb;
 use ledger::types::{LedgerUid, Position};
 use prost::Message;
 
-const ENTRIES: u64 = 300_000;
+const ENTRIES: u64 = 1_000_000;
 const READS: u64 = 50_000;
 const ROUNDS: usize = 5;
 

@@ -138,6 +138,9 @@ pub(super) fn continues(
     Ok(())
 }
 
+/// Where to begin reading, and the file that is meant.
+type Located = (Span, Arc<dyn DiskFile>);
+
 /// Walks the entries of a segment, whatever its form.
 enum AnyWalk {
     Plain(Walk),
@@ -214,7 +217,7 @@ impl SegmentLog {
     }
 
     /// Where `at` stands, and the file; `None` at the end of the log.
-    pub(super) fn locate(&self, at: Position) -> Result<Option<(Span, Arc<dyn DiskFile>)>, ReadError> {
+    pub(super) fn locate(&self, at: Position) -> Result<Option<Located>, ReadError> {
         let mut files = self.handles.lock();
         let Some(span) = self.find(at)? else { return Ok(None) };
         let file = files.get(self.disk.as_ref(), &self.ledger_dir, &span.name)?;

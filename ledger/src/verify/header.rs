@@ -62,6 +62,11 @@ impl SegmentHeader {
         faults
     }
 
+    /// Whether frames follow, one behind the other.
+    pub(super) fn is_plain(&self) -> bool {
+        self.version == PLAIN_VERSION
+    }
+
     /// Whether this program knows the format.
     pub(super) fn known(&self) -> bool {
         [PLAIN_VERSION, PACKED_VERSION].contains(&self.version)

@@ -105,7 +105,8 @@ impl Reading {
         file.read_at(&mut raw, 0)?;
         let header =
             SegmentHeader::read(&raw).ok().filter(|header| header.faults(&raw, segment.named).is_empty());
-        let header = header.ok_or(io::ErrorKind::InvalidData)?;
+        // What is packed is left to the walk.
+        let header = header.filter(SegmentHeader::is_plain).ok_or(io::ErrorKind::InvalidData)?;
         Ok(Self { file, header, offset: SEGMENT_HEADER_BYTES })
     }
 

@@ -308,15 +308,26 @@ fn a_header_rewritten_with_its_crc_is_damage() {
 
 #[test]
 fn a_newer_format_is_not_judged_as_if_it_were_known() {
+    let report = judged(&of_version(3));
+    assert_eq!(report.damage.len(), 1);
+    assert_eq!(report.damage[0].reason, "format version 3 is not known to this program");
+}
+
+#[test]
+fn frames_under_the_header_of_a_packed_segment_are_damage() {
+    let report = judged(&of_version(2));
+    assert_eq!((report.damage[0].position.0, report.damage[0].offset), (11, 512), "{:?}", report.damage);
+}
+
+/// A log whose last segment says that it is of this version.
+fn of_version(version: u8) -> Files {
     let built = small();
     built.files.change("log/00000000000000000011.seg", |bytes| {
-        bytes[8] = 2;
+        bytes[8] = version;
         let crc = crc32fast::hash(&bytes[..508]);
         bytes[508..512].copy_from_slice(&crc.to_le_bytes());
     });
-    let report = judged(&built.files);
-    assert_eq!(report.damage.len(), 1);
-    assert_eq!(report.damage[0].reason, "format version 2 is not known to this program");
+    built.files
 }
 
 #[test]

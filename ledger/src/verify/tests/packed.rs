@@ -148,6 +148,9 @@ fn forged(bytes: &[u8], first: u64, nth: usize, change: impl FnOnce(&mut Vec<u8>
     out
 }
 
+/// Something that is done to the frames of a block.
+type Change<'a> = &'a dyn Fn(&mut Vec<u8>);
+
 /// Gives the first frame of some frames its CRCs anew.
 fn sealed_anew(frames: &mut [u8], uid: &[u8], position: u64) {
     let entry = 20..20 + u16::from_le_bytes([frames[2], frames[3]]) as usize;
@@ -173,7 +176,12 @@ fn an_entry_that_was_forged_before_it_was_packed_breaks_the_chain() {
         let frame_changed = |frames: &mut Vec<u8>| frames[5] ^= 1;
         let mark_lost = |frames: &mut Vec<u8>| *frames.last_mut().unwrap() = 0;
         let more = |frames: &mut Vec<u8>| frames.push(0xB7);
-        let changes: [&dyn Fn(&mut Vec<u8>); 4] = [&entry_changed, &frame_changed, &mark_lost, &more];
+        // What the entry itself says wrongly is told at its block too: nothing else has an offset.
+        let lag_too_large = |frames: &mut Vec<u8>| {
+            frames[8..12].fill(0xFF);
+            sealed_anew(frames, &bytes[12..28], position);
+        };
+        let changes: [Change<'_>; 5] = [&entry_changed, &frame_changed, &mark_lost, &more, &lag_too_large];
         for (which, change) in changes.into_iter().enumerate() {
             disk.put(&path, &forged(&bytes, first, nth, change));
             let report = judged(&disk);

@@ -193,6 +193,27 @@ fn what_is_not_what_was_written_is_not_packed_and_all_else_is() {
 }
 
 #[test]
+fn an_entry_that_was_forged_with_its_crcs_is_not_packed_since_the_next_one_does_not_carry_its_link() {
+    let (disk, log, records) = hot(2);
+    let (position, frame) = (5, 512 + records[..5].iter().map(|r| r.entry.len() + 21).sum::<usize>());
+    let mut bytes = disk.bytes(&path(Position(0))).unwrap();
+    let entry = frame + 20..frame + 20 + records[position].entry.len();
+    bytes[entry.end - 12] ^= 1;
+    let crc = crc32fast::hash(&bytes[entry]).to_le_bytes();
+    bytes[frame + 12..frame + 16].copy_from_slice(&crc);
+    let uid = LedgerUid([0xA7; 16]);
+    let covered = [&uid.0[..], &(position as u64).to_le_bytes(), &bytes[frame..frame + 16]].concat();
+    bytes[frame + 16..frame + 20].copy_from_slice(&crc32fast::hash(&covered).to_le_bytes());
+    disk.put(&path(Position(0)), &bytes);
+    drop(log);
+    let (log, _) = open_on(disk.clone());
+    assert_eq!(log.damage(), vec![], "a sealed segment is taken by its footer");
+    let Err(PackError::Damaged(damage)) = log.pack_next(1, &|| true) else { panic!("it was packed") };
+    assert_eq!((damage.position.0, damage.reason.contains("link")), (position as u64 + 1, true), "{damage}");
+    assert_eq!(disk.bytes(&path(Position(0))).unwrap(), bytes);
+}
+
+#[test]
 fn packing_stops_when_it_is_told_to_and_can_be_taken_up_again() {
     let (disk, log, records) = hot(2);
     assert_eq!(log.pack_next(1, &|| false).unwrap(), None);
