@@ -181,12 +181,21 @@ impl Reader {
             match answer.map_err(|_| AskError::Closing)? {
                 Err(AskError::Doubtful(error)) if error.is_doubtful() => {
                     self.projection.distrust(generation, error.clone()).await;
+                    self.replaced(generation).await;
                     last = AskError::Doubtful(error);
                 }
                 answer => return answer,
             }
         }
         Err(last)
+    }
+
+    /// Waits until the index of a generation is not asked any more: all attempts would be over before the follower hears
+    /// that it is to be thrown away.
+    async fn replaced(&self, generation: u64) {
+        let mut seen = self.projection.seen();
+        let replaced = seen.wait_for(|seen| seen.generation != generation || seen.reader.is_none());
+        let _ = tokio::time::timeout(WAIT_MAX, replaced).await;
     }
 
     async fn moment(&self, min_position: Option<Position>) -> Result<(Moment, u64), AskError> {

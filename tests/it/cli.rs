@@ -782,6 +782,8 @@ fn the_benchmark_measures_itself_in_the_promised_shape() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_benchmark_of_a_server_writes_to_a_ledger_of_its_own() {
     let server = told();
+    // A question waits until the projection is there, which the description tells of.
+    server.json(&["events", "list"]);
     let before = server.json(&["ledgers", "describe"]);
     let measured = server.json(&["bench", "append", "--clients", "4", "--duration", "300ms"]);
     assert!(measured["floor"].is_null() && measured["fsyncs"].is_null(), "{measured}");

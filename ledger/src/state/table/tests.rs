@@ -305,5 +305,5 @@ fn what_was_emptied_is_as_if_it_had_never_held_anything() {
 #[test]
 fn an_empty_table_takes_two_words_and_an_account_not_many_more() {
     assert_eq!(size_of::<Tokens>(), 16);
-    assert_eq!(size_of::<crate::state::Slot>(), 184);
+    assert_eq!(size_of::<crate::state::Slot>(), 224);
 }

@@ -1,6 +1,9 @@
 //! One block of a packed segment.
 
+use std::cell::RefCell;
 use std::io;
+
+use zstd::bulk::Decompressor;
 
 use crate::types::{LedgerUid, Position};
 use crate::verify::source::Source;
@@ -46,9 +49,23 @@ impl Claim {
         crc.update(fields);
         crc.update(compressed);
         let whole = compressed.len() == self.compressed as usize && crc.finalize() == self.crc;
-        let frames = zstd::bulk::decompress(whole.then_some(compressed)?, self.frames as usize).ok()?;
+        let frames = decompressed(whole.then_some(compressed)?, self.frames as usize)?;
         (frames.len() == self.frames as usize).then_some(frames)
     }
+}
+
+/// What `compressed` holds, at most `bytes_max` bytes. Each thread keeps its decompressor: to make one takes longer than
+/// to use it.
+fn decompressed(compressed: &[u8], bytes_max: usize) -> Option<Vec<u8>> {
+    thread_local! {
+        static KEPT: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
+    }
+    KEPT.with_borrow_mut(|kept| {
+        if kept.is_none() {
+            *kept = Decompressor::new().ok();
+        }
+        kept.as_mut()?.decompress(compressed, bytes_max).ok()
+    })
 }
 
 /// What stands where a block is due.
