@@ -22,7 +22,7 @@ use super::segment::{
     self, BadHeader, Form, HEADER_BYTES, NEXT_NAME, SegmentHeader, TORN_NAME, align, reported,
 };
 use super::segments::SegmentOptions;
-use super::survey::{Survey, survey};
+use super::survey::{Survey, survey, survey_sound};
 use super::view::{OpenSegment, Sealed, View};
 use super::{Damage, GROUP_BYTES_MAX, Tail};
 
@@ -279,10 +279,17 @@ impl<'a> Opening<'a> {
             }
             return Ok(());
         }
+        let before = self.before_of(&source, first);
+        if source.sound && source.file_bytes == source.header.capacity {
+            let (file, uid) = (source.file.as_ref(), source.header.uid);
+            if let Some(found) = survey_sound(file, source.file_bytes, uid, before)? {
+                return Ok(self.settle(&source, found, &[], State::Clean)?);
+            }
+        }
         let mut bytes = read_range(source.file.as_ref(), 0, source.file_bytes)?;
         let present = bytes.len();
         bytes.resize(present.max(usize::try_from(source.header.capacity).unwrap_or(present)), 0);
-        let found = survey(&bytes, source.header.uid, self.before_of(&source, first));
+        let found = survey(&bytes, source.header.uid, before);
         let state = self.state(&source, &found, &bytes, present);
         self.settle(&source, found, &bytes, state)?;
         Ok(())

@@ -1,10 +1,14 @@
 //! Going through the frames of one segment, from its first.
 
+use std::io;
+
+use crate::disk::DiskFile;
 use crate::entry::{self, Header, IdKey};
 use crate::types::{LedgerUid, Position};
 
 use super::frame::{self, Found, FrameHeader};
 use super::index::{End, Index, Mark};
+use super::read::read_range;
 
 /// What a survey of a segment found.
 pub(crate) struct Survey {
@@ -21,15 +25,55 @@ pub(crate) struct Survey {
 pub(crate) fn survey(bytes: &[u8], uid: LedgerUid, before: End) -> Survey {
     let mut survey =
         Survey { index: Index::new(before), open_batch: None, foreign: None, last_batch: (0, 1) };
-    survey.go_on(bytes, uid);
+    survey.go_on(bytes, 0, uid);
     survey
 }
 
+/// How much of a sound segment is read at a time: more than the largest frame.
+const PIECE_BYTES: u64 = 1024 * 1024;
+
+/// As [`survey`], of the file of a segment behind whose last frame nothing but zeros stand: read in pieces, so that a
+/// start needs no memory for the whole of it. `None` where it ends in any other way, and must be looked at as a whole.
+pub(crate) fn survey_sound(
+    file: &dyn DiskFile,
+    file_bytes: u64,
+    uid: LedgerUid,
+    before: End,
+) -> io::Result<Option<Survey>> {
+    let mut survey = survey(&[], uid, before);
+    loop {
+        let start = survey.index.end.offset;
+        let piece = read_range(file, start, file_bytes.min(start.saturating_add(PIECE_BYTES)))?;
+        survey.go_on(&piece, start, uid);
+        if survey.foreign.is_some() {
+            return Ok(None);
+        }
+        if survey.index.end.offset == start {
+            let ended = survey.open_batch.is_none() && only_zeros(file, start, file_bytes)?;
+            return Ok(ended.then_some(survey));
+        }
+    }
+}
+
+fn only_zeros(file: &dyn DiskFile, start: u64, end: u64) -> io::Result<bool> {
+    let mut at = start;
+    while at < end {
+        let piece = read_range(file, at, end.min(at.saturating_add(PIECE_BYTES)))?;
+        if piece.is_empty() || piece.iter().any(|byte| *byte != 0) {
+            return Ok(false);
+        }
+        at += piece.len() as u64;
+    }
+    Ok(true)
+}
+
 impl Survey {
-    fn go_on(&mut self, bytes: &[u8], uid: LedgerUid) {
+    /// Goes on in `bytes`, which stand at `start` in the file.
+    fn go_on(&mut self, bytes: &[u8], start: u64, uid: LedgerUid) {
         loop {
             let end = self.index.end;
-            let here = usize::try_from(end.offset).ok().and_then(|at| bytes.get(at..)).unwrap_or_default();
+            let at = end.offset.checked_sub(start).and_then(|at| usize::try_from(at).ok());
+            let here = at.and_then(|at| bytes.get(at..)).unwrap_or_default();
             let Found::Whole(frame, entry) = frame::look(here, uid, end.next) else { return };
             match self.continues(&frame, entry, uid) {
                 Ok(header) => self.add(&frame, &header, entry, end.offset),
@@ -73,7 +117,7 @@ impl Survey {
         let mut sound = self.open_batch.unwrap_or_else(|| self.index.mark());
         while let Some((offset, position)) = self.next_sound(bytes, uid, limit) {
             self.resume(bytes, uid, offset, position);
-            self.go_on(bytes, uid);
+            self.go_on(bytes, 0, uid);
             sound = self.open_batch.unwrap_or_else(|| self.index.mark());
         }
         self.index.back_to(&sound);

@@ -8,13 +8,15 @@ use std::sync::Arc;
 use super::Reached;
 use super::chain::{Chain, Place};
 use super::footer::Facts;
-use super::header::SegmentHeader;
+use super::header::{SEGMENT_HEADER_BYTES, SegmentHeader};
+use super::packed::Expected;
 use super::pieces::{Piece, Uncut};
 use super::seal;
 use super::sound::{self, Gives, Stretch};
 use super::source::{Source, sector_up};
 use super::walk::{Segment, known};
 use crate::disk::Disk;
+use crate::types::Position;
 
 /// What a thread found out about a piece.
 pub(super) struct Judged {
@@ -55,14 +57,17 @@ pub(super) struct Join<'a> {
     /// Emptied for each segment, but not given back.
     keys: Vec<u64>,
     offsets: Vec<u64>,
+    starts: Vec<(u32, u32)>,
 }
 
 /// A segment of which some pieces have been joined.
 struct Begun {
     header: SegmentHeader,
     gives: Gives,
-    /// The offset of the last frame.
+    /// The offset of the last frame, or of its block.
     last: Option<u64>,
+    /// The bytes of the frames.
+    framed: u64,
 }
 
 impl<'a> Join<'a> {
@@ -73,8 +78,8 @@ impl<'a> Join<'a> {
         reached: &'a Reached<'a>,
         chain: Chain,
     ) -> Self {
-        let (keys, offsets) = (Vec::new(), Vec::new());
-        Self { disk, dir, segments, reached, chain, accepted: 0, begun: None, keys, offsets }
+        let (keys, offsets, starts) = (Vec::new(), Vec::new(), Vec::new());
+        Self { disk, dir, segments, reached, chain, accepted: 0, begun: None, keys, offsets, starts }
     }
 
     /// Takes the next piece; `None` where it is not accepted. Then no other is taken.
@@ -88,6 +93,9 @@ impl<'a> Join<'a> {
             (begun.gives, begun.last) = (stretch.gives, Some(stretch.last));
             self.keys.extend(stretch.keys);
             self.offsets.extend(stretch.offsets);
+            let first = begun.header.first;
+            self.starts.extend(stretch.starts.iter().map(|start| listed(first, *start)));
+            begun.framed += stretch.framed;
         }
         if !piece.last {
             self.begun = Some(begun);
@@ -106,6 +114,7 @@ impl<'a> Join<'a> {
         let continues = header.first == chain.next && Some(header.link_before) == chain.link;
         self.keys.clear();
         self.offsets.clear();
+        self.starts.clear();
         let gives = Gives {
             next: chain.next,
             link: header.link_before,
@@ -113,13 +122,16 @@ impl<'a> Join<'a> {
             epoch: chain.epoch,
             inside: None,
         };
-        (ours && continues).then_some(Begun { header, gives, last: None })
+        (ours && continues).then_some(Begun { header, gives, last: None, framed: 0 })
     }
 
     /// Whether the segment ends behind its last frame as it should: sealed, or with zeros up to its capacity.
     fn ended(&self, segment: &Segment, begun: &Begun, behind: u64) -> io::Result<bool> {
         let path = self.dir.join(&*segment.file);
         let mut source = Source::open(self.disk, &path, segment.named, self.reached)?;
+        if !begun.header.is_plain() {
+            return self.packed_ended(&mut source, begun, behind);
+        }
         if segment.follower.is_none()
             && source.len() == begun.header.capacity
             && source.zero(behind, u64::MAX)?
@@ -139,6 +151,20 @@ impl<'a> Join<'a> {
             && seal::stands(&mut source, start, &facts, &self.keys, &self.offsets)?)
     }
 
+    /// Whether the footer of a packed segment stands behind its last block, as its entries and blocks say.
+    fn packed_ended(&self, source: &mut Source<'_>, begun: &Begun, behind: u64) -> io::Result<bool> {
+        let facts = Facts {
+            first: begun.header.first,
+            link: begun.gives.link,
+            recorded_at: begun.gives.recorded_at,
+            epoch: begun.gives.epoch,
+            end: SEGMENT_HEADER_BYTES + begun.framed,
+        };
+        let uid = begun.header.uid;
+        let expected = Expected { facts, uid, starts: self.starts.clone(), keys: self.keys.clone() };
+        Ok(begun.last.is_some() && expected.stands(source, behind)?)
+    }
+
     fn accept(&mut self, segment: &Segment, begun: Begun) {
         let chain = &mut self.chain;
         chain.uid = Some(begun.header.uid);
@@ -152,4 +178,10 @@ impl<'a> Join<'a> {
         }
         self.accepted += 1;
     }
+}
+
+/// A block as a footer lists it: the number of its first entry, and its offset.
+fn listed(segment_first: Position, (first, offset): (Position, u64)) -> (u32, u32) {
+    let number = first.0.saturating_sub(segment_first.0);
+    (u32::try_from(number).unwrap_or(u32::MAX), u32::try_from(offset).unwrap_or(u32::MAX))
 }

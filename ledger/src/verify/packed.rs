@@ -14,11 +14,12 @@ use super::source::Source;
 use super::walk::{Batch, Walk, known, range};
 use crate::types::{LedgerUid, Position};
 
-mod block;
+pub(super) mod block;
 mod footer;
 
 use block::Look;
-use footer::{Claim, Expected};
+use footer::Claim;
+pub(super) use footer::Expected;
 
 /// Whether this is a packed segment. Where its header cannot tell, its end does.
 pub(crate) fn is_packed(source: &mut Source<'_>) -> io::Result<bool> {

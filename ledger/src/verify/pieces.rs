@@ -1,7 +1,7 @@
-//! A log, cut into pieces of whole frames that can be judged each by itself.
+//! A log, cut into pieces of whole frames, or of whole blocks of packed ones, that can be judged each by itself.
 //!
-//! Frames are only stepped over here, by the lengths that they claim. A length that is not true makes a piece in which
-//! some frame does not fit its CRC.
+//! Both are only stepped over here, by the lengths that they claim. A length that is not true makes a piece in which
+//! some frame or block does not fit its CRC.
 
 use std::io;
 use std::path::Path;
@@ -10,30 +10,31 @@ use std::sync::Arc;
 use super::Reached;
 use super::frame::{FRAME_EXTRA_BYTES, FRAME_MAGIC};
 use super::header::{SEGMENT_HEADER_BYTES, SegmentHeader};
+use super::packed::block::{BLOCK_HEADER_BYTES, block_bytes};
 use super::walk::Segment;
 use crate::disk::{Disk, DiskFile, Open};
 
-/// Some frames of a segment, one behind the other.
+/// Some frames of a segment, or blocks of a packed one, one behind the other.
 pub(super) struct Piece {
     /// Which of the segments, counted from 0.
     pub(super) segment: usize,
     pub(super) header: SegmentHeader,
-    /// The offset of the first frame.
+    /// The offset of the first frame or block.
     pub(super) offset: u64,
     /// What was read there; only the first `framed` bytes belong to the piece.
     pub(super) bytes: Vec<u8>,
     pub(super) framed: usize,
-    /// No frame follows in this segment.
+    /// Nothing follows in this segment but its end.
     pub(super) last: bool,
 }
 
 impl Piece {
-    /// The frames.
-    pub(super) fn frames(&self) -> &[u8] {
+    /// The frames or blocks.
+    pub(super) fn framed(&self) -> &[u8] {
         self.bytes.get(..self.framed).unwrap_or_default()
     }
 
-    /// The offset behind the last frame.
+    /// The offset behind the last frame or block.
     pub(super) fn behind(&self) -> u64 {
         self.offset + self.framed as u64
     }
@@ -105,17 +106,17 @@ impl Reading {
         file.read_at(&mut raw, 0)?;
         let header =
             SegmentHeader::read(&raw).ok().filter(|header| header.faults(&raw, segment.named).is_empty());
-        // What is packed is left to the walk.
-        let header = header.filter(SegmentHeader::is_plain).ok_or(io::ErrorKind::InvalidData)?;
+        let header = header.ok_or(io::ErrorKind::InvalidData)?;
         Ok(Self { file, header, offset: SEGMENT_HEADER_BYTES })
     }
 
-    /// Reads as many frames as fit into `wanted` bytes, or one that does not fit; and whether they are the last ones.
+    /// Reads as many frames, or blocks, as fit into `wanted` bytes, or one that does not fit; and whether they are the last.
     fn frames(&self, bytes: &mut Vec<u8>, mut wanted: usize) -> io::Result<(usize, bool)> {
+        let step = if self.header.is_plain() { frame_step } else { block_step };
         loop {
             bytes.resize(wanted, 0);
             let filled = self.file.read_at(bytes, self.offset)?;
-            match cut(bytes.get(..filled).unwrap_or_default()) {
+            match cut(bytes.get(..filled).unwrap_or_default(), step) {
                 Cut::Before { framed: 0, next_bytes } if filled == wanted => {
                     wanted = next_bytes.max(wanted + 1)
                 }
@@ -126,22 +127,45 @@ impl Reading {
     }
 }
 
-/// Steps over whole frames.
-fn cut(bytes: &[u8]) -> Cut {
+/// How far it is to what comes next.
+enum Step {
+    /// So many bytes.
+    Bytes(usize),
+    /// That takes so many bytes to tell.
+    Unknown(usize),
+    /// Nothing begins here.
+    End,
+}
+
+/// Steps over whole frames or blocks.
+fn cut(bytes: &[u8], step: fn(&[u8]) -> Step) -> Cut {
     let mut framed = 0;
     loop {
         let rest = bytes.get(framed..).unwrap_or_default();
-        let Some([t, l, low, high]) = rest.first_chunk() else {
-            return Cut::Before { framed, next_bytes: FRAME_EXTRA_BYTES as usize };
-        };
-        let entry_bytes = u16::from_le_bytes([*low, *high]);
-        if [*t, *l] != FRAME_MAGIC || entry_bytes == 0 {
-            return Cut::End { framed };
+        match step(rest) {
+            Step::End => return Cut::End { framed },
+            Step::Unknown(next_bytes) => return Cut::Before { framed, next_bytes },
+            Step::Bytes(next_bytes) if next_bytes > rest.len() => return Cut::Before { framed, next_bytes },
+            Step::Bytes(bytes) => framed += bytes,
         }
-        let next_bytes = FRAME_EXTRA_BYTES as usize + usize::from(entry_bytes);
-        if next_bytes > rest.len() {
-            return Cut::Before { framed, next_bytes };
-        }
-        framed += next_bytes;
+    }
+}
+
+fn frame_step(rest: &[u8]) -> Step {
+    let Some([t, l, low, high]) = rest.first_chunk() else {
+        return Step::Unknown(FRAME_EXTRA_BYTES as usize);
+    };
+    let entry_bytes = u16::from_le_bytes([*low, *high]);
+    match [*t, *l] == FRAME_MAGIC && entry_bytes > 0 {
+        true => Step::Bytes(FRAME_EXTRA_BYTES as usize + usize::from(entry_bytes)),
+        false => Step::End,
+    }
+}
+
+fn block_step(rest: &[u8]) -> Step {
+    match block_bytes(rest) {
+        Some(bytes) => Step::Bytes(bytes),
+        None if rest.len() < BLOCK_HEADER_BYTES as usize => Step::Unknown(BLOCK_HEADER_BYTES as usize),
+        None => Step::End,
     }
 }

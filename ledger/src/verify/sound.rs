@@ -6,6 +6,8 @@
 use super::chain::after;
 use super::footer::STRIDE;
 use super::frame::{FrameHeader, names};
+use super::header::SegmentHeader;
+use super::packed::block::open_all;
 use super::pieces::Piece;
 use crate::entry::{ENTRY_VERSION, HEADER_FIXED_BYTES, IdKey, Linker};
 use crate::types::{Emitter, LedgerUid, Link, Position, Time};
@@ -67,12 +69,16 @@ pub(super) struct Stretch {
     pub(super) requires: Requires,
     /// What its last entry gives.
     pub(super) gives: Gives,
-    /// The offset of its last frame.
+    /// The offset of its last frame, or of the block of it.
     pub(super) last: u64,
     /// The keys of its event ids, in order.
     pub(super) keys: Vec<u64>,
     /// The offsets of its frames that a footer lists.
     pub(super) offsets: Vec<u64>,
+    /// Of packed frames, what a footer lists of their blocks: position of the first entry, and offset.
+    pub(super) starts: Vec<(Position, u64)>,
+    /// The bytes of its frames.
+    pub(super) framed: u64,
 }
 
 /// Judges pieces, and keeps what it needs for the next one.
@@ -96,7 +102,17 @@ struct Frames<'a> {
 impl Judge {
     /// Judges the frames of a piece, of which there is at least one; `None` where anything is not as it should be.
     pub(super) fn judge(&mut self, piece: &Piece) -> Option<Stretch> {
-        let frames = self.frames(piece)?;
+        if piece.header.is_plain() {
+            return self.stretch(piece.framed(), piece.offset, &piece.header);
+        }
+        let opened = open_all(piece.framed(), piece.offset, piece.header.uid)?;
+        let last = opened.starts.last()?.1;
+        let stretch = self.stretch(&opened.frames, last, &piece.header)?;
+        Some(Stretch { last, offsets: Vec::new(), starts: opened.starts, ..stretch })
+    }
+
+    fn stretch(&mut self, framed: &[u8], offset: u64, header: &SegmentHeader) -> Option<Stretch> {
+        let frames = self.frames(framed, offset, header)?;
         let links = self.linker.links(&frames.entries);
         let first = frames.requires.first()?;
         let mut gives = Gives::behind(first, *links.first()?);
@@ -105,23 +121,28 @@ impl Judge {
             gives = Gives::behind(requires, *link);
         }
         let Frames { keys, offsets, last, .. } = frames;
-        Some(Stretch { requires: *first, gives, last, keys, offsets })
+        let (starts, framed) = (Vec::new(), framed.len() as u64);
+        Some(Stretch { requires: *first, gives, last, keys, offsets, starts, framed })
     }
 
-    fn frames<'a>(&mut self, piece: &'a Piece) -> Option<Frames<'a>> {
-        let mut bytes = piece.frames();
-        let (mut at, mut position) = (piece.offset, names(FrameHeader::read(bytes)?.entry(bytes))?.1);
+    fn frames<'a>(
+        &mut self,
+        mut bytes: &'a [u8],
+        mut at: u64,
+        segment: &SegmentHeader,
+    ) -> Option<Frames<'a>> {
+        let mut position = names(FrameHeader::read(bytes)?.entry(bytes))?.1;
         let (entries, requires, keys, offsets) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let mut frames = Frames { entries, requires, keys, offsets, last: at };
         while !bytes.is_empty() {
             let header = FrameHeader::read(bytes)?;
             let (frame, rest) = bytes.split_at_checked(header.frame_bytes() as usize)?;
-            let entry = sound_entry(&header, frame, piece.header.uid, position)?;
-            let (requires, key) = self.entry(entry, piece.header.uid, header.batch)?;
+            let entry = sound_entry(&header, frame, segment.uid, position)?;
+            let (requires, key) = self.entry(entry, segment.uid, header.batch)?;
             frames.entries.push(entry);
             frames.requires.push(requires);
             frames.keys.push(key.0);
-            if position.0.wrapping_sub(piece.header.first.0).is_multiple_of(STRIDE) {
+            if position.0.wrapping_sub(segment.first.0).is_multiple_of(STRIDE) {
                 frames.offsets.push(at);
             }
             frames.last = at;

@@ -6,6 +6,8 @@ use std::io;
 use zstd::bulk::Decompressor;
 
 use crate::types::{LedgerUid, Position};
+use crate::verify::chain::after;
+use crate::verify::frame::{FrameHeader, names};
 use crate::verify::source::Source;
 
 /// The bytes of a block before its compressed frames.
@@ -41,6 +43,11 @@ impl Claim {
 
     /// The frames in a block's bytes, its header included, if these are as written for this place.
     fn frames(&self, block: &[u8], uid: LedgerUid, first: Position) -> Option<Vec<u8>> {
+        if self.fits(block, uid, first)? { self.opened(block) } else { None }
+    }
+
+    /// Whether a block's bytes are as written for this place.
+    fn fits(&self, block: &[u8], uid: LedgerUid, first: Position) -> Option<bool> {
         let (fields, rest) = block.split_at_checked(12)?;
         let compressed = rest.get(4..)?;
         let mut crc = crc32fast::Hasher::new();
@@ -48,10 +55,62 @@ impl Claim {
         crc.update(&first.0.to_le_bytes());
         crc.update(fields);
         crc.update(compressed);
-        let whole = compressed.len() == self.compressed as usize && crc.finalize() == self.crc;
-        let frames = decompressed(whole.then_some(compressed)?, self.frames as usize)?;
+        Some(compressed.len() == self.compressed as usize && crc.finalize() == self.crc)
+    }
+
+    /// What a block's bytes hold, if it is as much as they claim.
+    fn opened(&self, block: &[u8]) -> Option<Vec<u8>> {
+        let frames = decompressed(block.get(BLOCK_HEADER_BYTES as usize..)?, self.frames as usize)?;
         (frames.len() == self.frames as usize).then_some(frames)
     }
+}
+
+/// The bytes of the block that begins here, as far as its header tells; `None` where no block can begin so.
+pub(in crate::verify) fn block_bytes(bytes: &[u8]) -> Option<usize> {
+    Some(Claim::read(bytes)?.bytes() as usize)
+}
+
+/// Blocks, opened one behind the other.
+pub(in crate::verify) struct Opened {
+    pub(in crate::verify) frames: Vec<u8>,
+    /// Position of the first entry and offset in the file, of each block.
+    pub(in crate::verify) starts: Vec<(Position, u64)>,
+}
+
+/// Opens blocks, of which the first stands at `offset` of the file, if each is as it was written for its place and holds
+/// as many frames as it says.
+pub(in crate::verify) fn open_all(mut blocks: &[u8], mut offset: u64, uid: LedgerUid) -> Option<Opened> {
+    let mut opened = Opened { frames: Vec::with_capacity(3 * blocks.len()), starts: Vec::new() };
+    let mut position = None;
+    while !blocks.is_empty() {
+        let claim = Claim::read(blocks)?;
+        let (block, rest) = blocks.split_at_checked(claim.bytes() as usize)?;
+        let frames = claim.opened(block)?;
+        // What the first entry says of itself is compared with the one before it when its frame is judged.
+        let first = match position {
+            Some(position) => position,
+            None => names(FrameHeader::read(&frames)?.entry(&frames))?.1,
+        };
+        let sound = claim.fits(block, uid, first)? && count(&frames)? == claim.entries;
+        sound.then_some(())?;
+        opened.starts.push((first, offset));
+        opened.frames.extend(frames);
+        position = Some(after(first, u64::from(claim.entries)));
+        offset += claim.bytes();
+        blocks = rest;
+    }
+    Some(opened)
+}
+
+/// How many frames these are, going by the lengths that they claim; `None` where they are not whole.
+fn count(mut frames: &[u8]) -> Option<u32> {
+    let mut count = 0;
+    while !frames.is_empty() {
+        let bytes = usize::try_from(FrameHeader::read(frames)?.frame_bytes()).ok()?;
+        frames = frames.get(bytes..)?;
+        count += 1;
+    }
+    Some(count)
 }
 
 /// What `compressed` holds, at most `bytes_max` bytes. Each thread keeps its decompressor: to make one takes longer than

@@ -11,6 +11,8 @@ const MAGIC: &[u8; 8] = b"TKLFOOT2";
 const MAGIC_BEHIND: &[u8; 8] = b"TKLFOOTE";
 const FIXED_BYTES: usize = 104;
 const BEHIND_BYTES: u64 = 16;
+/// How many ids are compared at once.
+const KEYS_AT_ONCE: usize = 4096;
 
 /// Whether a footer begins at `offset`.
 pub(super) fn begins(source: &mut Source<'_>, offset: u64) -> io::Result<bool> {
@@ -28,19 +30,39 @@ pub(super) fn hinted(source: &mut Source<'_>) -> io::Result<Option<u64>> {
 }
 
 /// The footer of a segment with these entries and blocks.
-pub(super) struct Expected {
-    pub(super) facts: Facts,
-    pub(super) uid: LedgerUid,
+pub(in crate::verify) struct Expected {
+    pub(in crate::verify) facts: Facts,
+    pub(in crate::verify) uid: LedgerUid,
     /// Number of the first entry and offset, of each block.
-    pub(super) starts: Vec<(u32, u32)>,
+    pub(in crate::verify) starts: Vec<(u32, u32)>,
     /// Keys of the event ids, in the entries' order.
-    pub(super) keys: Vec<u64>,
+    pub(in crate::verify) keys: Vec<u64>,
 }
 
 /// A field of a footer: its name, the position that it concerns, and its bytes.
 type Field = (&'static str, Position, Vec<u8>);
 
 impl Expected {
+    /// Whether the footer at `start` is as it must be, and the file ends behind it.
+    pub(in crate::verify) fn stands(&self, source: &mut Source<'_>, start: u64) -> io::Result<bool> {
+        let head: Vec<u8> = self.head().into_iter().flat_map(|(_, _, bytes)| bytes).collect();
+        let mut footer = Standing { source, at: start, crc: crc32fast::Hasher::new() };
+        if !(footer.holds(&head)? && footer.holds_crc()?) {
+            return Ok(false);
+        }
+        for keys in self.keys.chunks(KEYS_AT_ONCE) {
+            let bytes: Vec<u8> = keys.iter().flat_map(|key| key.to_le_bytes()).collect();
+            if !footer.holds(&bytes)? {
+                return Ok(false);
+            }
+        }
+        let whole = |at: u64| u32::try_from(at + BEHIND_BYTES - 4 - start).unwrap_or(u32::MAX);
+        Ok(footer.holds_crc()?
+            && footer.holds(&whole(footer.at).to_le_bytes())?
+            && footer.holds(MAGIC_BEHIND)?
+            && footer.at == footer.source.len())
+    }
+
     fn head(&self) -> Vec<Field> {
         let (first, facts) = (self.facts.first, &self.facts);
         let entries = self.keys.len() as u64;
@@ -92,6 +114,30 @@ impl Expected {
             compare.found.push((first, end, "the file goes on behind its footer".to_owned()));
         }
         Ok(compare.found)
+    }
+}
+
+/// A footer in a file, of which it is only asked whether it is as it must be.
+struct Standing<'s, 'a> {
+    source: &'s mut Source<'a>,
+    at: u64,
+    crc: crc32fast::Hasher,
+}
+
+impl Standing<'_, '_> {
+    fn holds(&mut self, expected: &[u8]) -> io::Result<bool> {
+        let holds = self.source.read(self.at, expected.len())? == expected;
+        self.crc.update(expected);
+        self.at += expected.len() as u64;
+        Ok(holds)
+    }
+
+    /// Whether the CRC of what was compared since the last one stands here.
+    fn holds_crc(&mut self) -> io::Result<bool> {
+        let crc = std::mem::take(&mut self.crc).finalize();
+        let holds = self.holds(&crc.to_le_bytes())?;
+        self.crc = crc32fast::Hasher::new();
+        Ok(holds)
     }
 }
 
