@@ -5,12 +5,15 @@ use std::sync::Arc;
 
 use super::checker::{agreed, put, python};
 use super::logs::{DIR, Dice, groups, options, tamper, written};
-use super::{fast, verify_each_way, verify_in_ways};
+use super::{Alone, fast, verify_each_way, verify_in_ways};
 use crate::disk::testing::MemoryDisk;
 use crate::log::SegmentLog;
 use crate::types::Position;
-use crate::verify::LedgerReport;
+use crate::verify::chain::Chain;
+use crate::verify::crew::sound_ones;
 use crate::verify::effort::Effort;
+use crate::verify::names::segments;
+use crate::verify::{LedgerReport, Meter, Reached};
 
 /// A log as the engine writes and packs it: all sealed segments but the newest are packed.
 pub(super) fn packed() -> (MemoryDisk, Vec<String>) {
@@ -60,6 +63,20 @@ fn a_packed_log_is_as_sound_as_it_was() {
     assert_eq!(after, before);
     disk.put(&Path::new(DIR).join("log/pack.tmp"), b"left behind");
     assert_eq!(judged(&disk), before);
+}
+
+#[test]
+fn a_sound_packed_log_is_accepted_the_fast_way_however_it_is_cut() {
+    let (disk, _) = packed();
+    let (report, dir) = (judged(&disk), Path::new(DIR));
+    let segments = segments(&disk, dir).unwrap();
+    for effort in [fast(1, 512 * 1024), fast(1, 1), fast(1, 300), fast(2, 300), fast(3, 2000)] {
+        let meter = Meter::new(&Alone);
+        let reached = Reached::new(&meter);
+        let (accepted, chain) = sound_ones(&disk, dir, &segments, Chain::start(), &effort, &reached);
+        let found = (accepted, chain.next, chain.head);
+        assert_eq!(found, (segments.len(), report.entries, report.head), "{effort:?}");
+    }
 }
 
 #[test]
