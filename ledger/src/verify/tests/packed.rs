@@ -124,6 +124,10 @@ fn whatever_is_done_to_a_packed_file_is_found_and_never_torn() {
             disk.put(&path, &bytes[..cut]);
             assert!(!judged(&disk).ok(), "{name} cut at {cut}");
         }
+        for behind in [&[0_u8][..], &[0; 512], b"more", &bytes[bytes.len() - 16..], &bytes[512..]] {
+            disk.put(&path, &[&bytes, behind].concat());
+            assert!(!judged(&disk).ok(), "{name} with {} bytes behind it", behind.len());
+        }
         for round in 0..300 {
             let mut changed = bytes.clone();
             tamper(&mut changed, &mut dice);
@@ -163,6 +167,39 @@ fn forged(bytes: &[u8], first: u64, nth: usize, change: impl FnOnce(&mut Vec<u8>
     let crc = crc32fast::hash(&out[footer..head]);
     out[head..head + 4].copy_from_slice(&crc.to_le_bytes());
     out
+}
+
+/// Has the first block claim an entry more than it holds, and makes everything right that follows from it.
+fn overstated(bytes: &[u8], first: u64) -> Vec<u8> {
+    let (blocks, footer) = blocks(bytes, first);
+    let (mut out, uid) = (bytes.to_vec(), bytes[12..28].to_vec());
+    for (nth, (position, _, start, end)) in blocks.iter().copied().enumerate() {
+        let claimed = number(bytes, start + 8) as u32 + u32::from(nth == 0);
+        out[start + 8..start + 12].copy_from_slice(&claimed.to_le_bytes());
+        let position = position + u64::from(nth > 0);
+        let parts = [&uid, &position.to_le_bytes()[..], &out[start..start + 12], &out[start + 16..end]];
+        let crc = crc32fast::hash(&parts.concat());
+        out[start + 12..start + 16].copy_from_slice(&crc.to_le_bytes());
+        let (at, listed) = (footer + 104 + 8 * nth, (position - first) as u32);
+        out[at..at + 4].copy_from_slice(&listed.to_le_bytes());
+    }
+    let head = footer + 104 + 8 * blocks.len();
+    let crc = crc32fast::hash(&out[footer..head]);
+    out[head..head + 4].copy_from_slice(&crc.to_le_bytes());
+    out
+}
+
+#[test]
+fn a_block_that_claims_more_entries_than_it_holds_is_found() {
+    let (disk, names) = packed();
+    for name in &names {
+        let path = Path::new(DIR).join("log").join(name);
+        let bytes = disk.bytes(&path).unwrap();
+        let first = u64::from_le_bytes(bytes[28..36].try_into().unwrap());
+        disk.put(&path, &overstated(&bytes, first));
+        assert!(!judged(&disk).ok(), "{name}");
+        disk.put(&path, &bytes);
+    }
 }
 
 /// Something that is done to the frames of a block.
