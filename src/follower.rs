@@ -32,7 +32,7 @@ const LINGER: Duration = Duration::from_millis(20);
 /// Where the log grows by so many entries while a piece is indexed, appends are at full speed, and the follower leaves
 /// them the processor for [`YIELD`] times as long as it had it; unless somebody waits.
 const BUSY_ENTRIES: u64 = 1_024;
-const YIELD: u32 = 2;
+const YIELD: u32 = 8;
 
 /// The store of all projections, replaced as a whole where it is in doubt as a whole.
 pub struct Shelf {

@@ -31,6 +31,9 @@ const PENDING_ENTRIES_MAX: usize = 16_384;
 /// How many requests are taken before the writer looks up from them.
 const JOBS_AT_ONCE_MAX: usize = 256;
 
+/// A write that takes less with its sync keeps the thread that it is done on from other work no longer than a large
+/// request does.
+const QUICK_WRITE: Duration = Duration::from_micros(300);
 /// How long work in the background waits after the disk refused it.
 const UPKEEP_RETRY: Duration = Duration::from_secs(1);
 
@@ -230,6 +233,7 @@ pub fn start(parts: Parts) -> Result<(Writer, JoinHandle<()>), String> {
         writing: None,
         upkeep: None,
         upkeep_not_before: Instant::now(),
+        write_time: WriteTime::default(),
         snapshot: None,
         snapshot_at: tail.next,
         snapshot_bytes: 0,
@@ -259,6 +263,7 @@ struct Drive {
     writing: Option<JoinHandle<Written>>,
     upkeep: Option<JoinHandle<Result<Done, IdsError>>>,
     upkeep_not_before: Instant,
+    write_time: WriteTime,
     snapshot: Option<JoinHandle<u64>>,
     /// Where the last one was begun, and what the one before it took.
     snapshot_at: Position,
@@ -270,6 +275,23 @@ struct Drive {
 struct Written {
     group: Vec<Record>,
     result: Result<Tail, AppendError>,
+    took: Duration,
+}
+
+/// How long a write with its sync takes about; nothing before the first.
+#[derive(Debug, Default)]
+struct WriteTime(Option<Duration>);
+
+impl WriteTime {
+    fn is_quick(&self) -> bool {
+        self.0.is_some_and(|time| time < QUICK_WRITE)
+    }
+
+    /// Learns of a slow write at once, and that writes are quick again little by little.
+    fn learn(&mut self, took: Duration) {
+        let before = self.0.unwrap_or(took);
+        self.0 = Some(took.max((before * 7 + took) / 8));
+    }
 }
 
 enum Next {
@@ -296,7 +318,10 @@ impl Drive {
                 }
                 Next::Snapshot(bytes) => self.snapshot_bytes = bytes,
             }
-            self.write_next();
+            if let Some(written) = self.write_next() {
+                self.landed(written).await;
+                self.upkeep();
+            }
         }
         self.last_snapshot().await;
     }
@@ -418,20 +443,30 @@ impl Drive {
         }
     }
 
-    fn write_next(&mut self) {
+    /// Has the next group written, if there is one and none is being written: on another thread, so that what comes
+    /// meanwhile is decided. Where a single caller waits and syncs are quick, the two wake-ups that this takes would
+    /// cost the caller as much as the sync; then it is done here and now, and returned.
+    fn write_next(&mut self) -> Option<Written> {
         if self.writing.is_some() || self.sequencer.pending() == 0 || self.stopped.borrow().is_some() {
-            return;
+            return None;
         }
+        let alone = self.waiting.len() == 1 && self.jobs.is_empty();
         let group = self.sequencer.take_group();
-        let expected = self.tail.borrow().next;
-        let log = Arc::clone(&self.log);
-        self.writing = Some(tokio::task::spawn_blocking(move || {
+        let (log, expected) = (Arc::clone(&self.log), self.tail.borrow().next);
+        let write = move || {
+            let began = Instant::now();
             let result = log.append(expected, &group);
-            Written { group, result }
-        }));
+            Written { group, result, took: began.elapsed() }
+        };
+        if alone && self.write_time.is_quick() {
+            return Some(write());
+        }
+        self.writing = Some(tokio::task::spawn_blocking(write));
+        None
     }
 
     async fn landed(&mut self, written: Written) {
+        self.write_time.learn(written.took);
         match written.result {
             Ok(tail) => self.durable(&written.group, tail),
             Err(AppendError::Full(e)) => {

@@ -15,7 +15,7 @@ use ledger::types::{LedgerName, LedgerUid, Position, Time};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use super::{Answers, LearnIds, Parts, WriteError, Writer, start};
+use super::{Answers, LearnIds, Parts, QUICK_WRITE, WriteError, WriteTime, Writer, start};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::wire::pb;
@@ -268,4 +268,19 @@ async fn what_was_decided_ahead_of_a_full_disk_is_forgotten_with_it() {
     let all = open_.append(1_000..1_800).await.unwrap();
     assert_eq!(open_.events().len(), 802);
     check(&open_.events(), &all);
+}
+
+#[test]
+fn one_slow_write_is_enough_to_do_the_next_ones_elsewhere_and_many_quick_ones_bring_them_back() {
+    let mut time = WriteTime::default();
+    assert!(!time.is_quick(), "nothing is known before the first write");
+    time.learn(QUICK_WRITE / 3);
+    assert!(time.is_quick());
+    time.learn(QUICK_WRITE * 14);
+    assert!(!time.is_quick());
+    let again = (1..100).find(|_| {
+        time.learn(QUICK_WRITE / 3);
+        time.is_quick()
+    });
+    assert!(again.is_some_and(|writes| writes > 10), "{again:?}");
 }
