@@ -1,6 +1,9 @@
 //! Drives a ledger's sequencer: one owner task that takes requests, has groups written, and answers once they are
 //! durable. While one group is written the next one is decided and encoded.
 
+mod handle;
+mod upkeep;
+
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::future::Future;
@@ -13,7 +16,7 @@ use ledger::disk::Disk;
 use ledger::entry::{self, IdKey, Record};
 use ledger::ids::{Done, IdIndex, IdsError};
 use ledger::log::{AppendError, GROUP_ENTRIES_MAX, LogStore, ReadError, Tail};
-use ledger::sequencer::{Accepted, Refused, Request, Sequencer};
+use ledger::sequencer::{Request, Sequencer};
 use ledger::snapshot;
 use ledger::state::{Frozen, State};
 use ledger::types::{Emitter, LedgerName, LedgerUid, Position};
@@ -21,11 +24,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
+pub use handle::{Answers, Begun, WriteError, Writer};
+use handle::{JOBS_MAX, Job};
+
 use crate::clock::Clock;
 use crate::metrics::LedgerMetrics;
 
-/// How many requests may wait for the writer; one more is told to come back.
-const JOBS_MAX: usize = 4_096;
 /// The writer takes no more requests while so many entries wait to be written.
 const PENDING_ENTRIES_MAX: usize = 16_384;
 /// How many requests are taken before the writer looks up from them.
@@ -34,138 +38,8 @@ const JOBS_AT_ONCE_MAX: usize = 256;
 /// A write that takes less with its sync keeps the thread that it is done on from other work no longer than a large
 /// request does.
 const QUICK_WRITE: Duration = Duration::from_micros(300);
-/// How long work in the background waits after the disk refused it.
-const UPKEEP_RETRY: Duration = Duration::from_secs(1);
 
-/// Why a request was not carried out, whatever it asked for.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum WriteError {
-    /// Too many requests wait. Nothing was recorded.
-    #[error("the ledger is busy; nothing was recorded, try again a little later")]
-    Busy,
-    /// No room could be prepared. Nothing was recorded.
-    #[error(
-        "the disk has no room for new entries ({0}); nothing was recorded: free some space and try again"
-    )]
-    Full(String),
-    /// A write failed; it may or may not have happened.
-    #[error(
-        "the outcome is unknown, since a write to the log failed ({0}); restart the server, then send the same event again: it is recorded once"
-    )]
-    Unknown(String),
-    /// The log takes no appends.
-    #[error("this ledger takes no appends: {0}; reads go on, a restart may repair it")]
-    Stopped(String),
-    /// The server is going down. Nothing was recorded.
-    #[error("the server is shutting down; nothing was recorded, try again")]
-    Closing,
-}
-
-/// What becomes of each event of a request.
-pub type Answers = Vec<Result<Accepted, Refused>>;
 type Release = Box<dyn FnOnce(Result<(), WriteError>) + Send>;
-type Look = Box<dyn FnOnce(&State) -> Box<dyn FnOnce() + Send> + Send>;
-
-enum Job {
-    Append(Box<Request>, oneshot::Sender<Result<Answers, WriteError>>),
-    Find(Emitter, Uuid, oneshot::Sender<Result<Option<Position>, WriteError>>),
-    Inspect(Look),
-    Stop(String),
-}
-
-/// A request that the writer has.
-pub struct Begun(oneshot::Receiver<Result<Answers, WriteError>>);
-
-impl Begun {
-    /// The answers, once they are durable.
-    ///
-    /// # Errors
-    /// As [`Writer::append`].
-    pub async fn finish(self) -> Result<Answers, WriteError> {
-        self.0.await.unwrap_or(Err(WriteError::Closing))
-    }
-}
-
-/// The way to a ledger's writer. Cheap to clone; the writer drains and ends when the last one is dropped.
-#[derive(Clone)]
-pub struct Writer {
-    jobs: mpsc::Sender<Job>,
-    tail: watch::Receiver<Tail>,
-    stopped: watch::Receiver<Option<String>>,
-}
-
-impl Writer {
-    /// Has events recorded, and returns once they are durable.
-    ///
-    /// # Errors
-    /// [`WriteError`] where nothing can be said of the events one by one.
-    pub async fn append(&self, request: Request) -> Result<Answers, WriteError> {
-        let (reply, answer) = oneshot::channel();
-        self.jobs.try_send(Job::Append(Box::new(request), reply)).map_err(|e| match e {
-            mpsc::error::TrySendError::Full(_) => WriteError::Busy,
-            mpsc::error::TrySendError::Closed(_) => WriteError::Closing,
-        })?;
-        Begun(answer).finish().await
-    }
-
-    /// Hands a request to the writer, waiting for a place where others wait; what comes back tells its answers. Requests
-    /// are taken in the order in which this returns.
-    pub async fn begin(&self, request: Request) -> Begun {
-        let (reply, answer) = oneshot::channel();
-        // Where the writer is gone the reply is dropped, and `finish` says so.
-        let _ = self.jobs.send(Job::Append(Box::new(request), reply)).await;
-        Begun(answer)
-    }
-
-    /// Where an event stands, if it is durable.
-    ///
-    /// # Errors
-    /// [`WriteError::Stopped`] where the index of ids can't be read, [`WriteError::Closing`].
-    pub async fn find(&self, emitter: Emitter, event_id: Uuid) -> Result<Option<Position>, WriteError> {
-        let (reply, answer) = oneshot::channel();
-        self.jobs.send(Job::Find(emitter, event_id, reply)).await.map_err(|_| WriteError::Closing)?;
-        answer.await.unwrap_or(Err(WriteError::Closing))
-    }
-
-    /// Looks at the state that the writer decides on; what is seen is durable when this returns.
-    ///
-    /// # Errors
-    /// [`WriteError::Closing`].
-    pub async fn inspect<T: Send + 'static>(
-        &self,
-        look: impl FnOnce(&State) -> T + Send + 'static,
-    ) -> Result<T, WriteError> {
-        let (reply, answer) = oneshot::channel();
-        let look: Look = Box::new(move |state| {
-            let seen = look(state);
-            Box::new(move || {
-                let _ = reply.send(seen);
-            })
-        });
-        self.jobs.send(Job::Inspect(look)).await.map_err(|_| WriteError::Closing)?;
-        answer.await.map_err(|_| WriteError::Closing)
-    }
-
-    /// Takes no more appends, for a reason that lies outside of what the writer itself sees: the log is damaged. Not for
-    /// asynchronous code, since it waits for a place where many requests wait.
-    pub fn stop(&self, reason: String) {
-        // Where the writer is gone, nothing is appended any more.
-        let _ = self.jobs.blocking_send(Job::Stop(reason));
-    }
-
-    /// The durable end of the log, and word of every change.
-    #[must_use]
-    pub fn tail(&self) -> watch::Receiver<Tail> {
-        self.tail.clone()
-    }
-
-    /// Why the ledger takes no appends, if it does not.
-    #[must_use]
-    pub fn stopped(&self) -> Option<String> {
-        let gone = || self.jobs.is_closed().then(|| "its writer has ended; restart the server".to_owned());
-        self.stopped.borrow().clone().or_else(gone)
-    }
-}
 
 /// Feeds an index of event ids from the log what it does not cover yet.
 pub type LearnIds = Arc<dyn Fn(&mut IdIndex) -> Result<(), String> + Send + Sync>;
@@ -240,7 +114,7 @@ pub fn start(parts: Parts) -> Result<(Writer, JoinHandle<()>), String> {
         frozen: None,
     };
     let task = tokio::spawn(drive.run());
-    Ok((Writer { jobs, tail: tail_receiver, stopped: stopped_receiver }, task))
+    Ok((Writer::new(jobs, tail_receiver, stopped_receiver), task))
 }
 
 struct Drive {
@@ -366,7 +240,8 @@ impl Drive {
 
     fn take(&mut self, job: Job) {
         match job {
-            Job::Append(request, reply) => self.propose(*request, reply),
+            // Its events wait no more.
+            Job::Append(request, reply, _place) => self.propose(*request, reply),
             Job::Find(emitter, event_id, reply) => {
                 let _ = reply.send(self.find(&emitter, &event_id));
             }
@@ -529,65 +404,6 @@ impl Drive {
     fn fail_waiting(&mut self, error: &WriteError) {
         for (_, release) in self.waiting.drain(..) {
             release(Err(error.clone()));
-        }
-    }
-
-    /// Work in the background: runs of the index of ids, the next segment, snapshots.
-    fn upkeep(&mut self) {
-        if self.upkeep.is_none()
-            && self.upkeep_not_before <= Instant::now()
-            && let Some(job) = self.ids.next_job()
-        {
-            self.upkeep = Some(tokio::task::spawn_blocking(move || job.run()));
-        }
-        self.snapshot();
-        (self.prepare)();
-    }
-
-    fn install(&mut self, done: Result<Done, IdsError>) {
-        match done {
-            Ok(done) => self.ids.install(done),
-            Err(IdsError::Damaged { .. }) => self.renew_ids(),
-            Err(e) => {
-                tracing::warn!(ledger = %self.name, error = %e, "the index of event ids could not be written");
-                self.upkeep_not_before = Instant::now() + UPKEEP_RETRY;
-            }
-        }
-    }
-
-    /// Has a snapshot taken when it is time. The state runs ahead of the disk, so what is frozen now is written once
-    /// everything in it is durable.
-    fn snapshot(&mut self) {
-        let ahead = self.sequencer.tail();
-        let due = self.snapshot_at.0.saturating_add(snapshot::entries_between(self.snapshot_bytes));
-        if self.snapshot.is_none() && self.frozen.is_none() && ahead.next.0 >= due {
-            self.frozen = Some((self.sequencer.state().freeze(), ahead));
-        }
-        let durable = self.tail.borrow().next;
-        if let Some((frozen, tail)) = self.frozen.take_if(|(frozen, _)| frozen.next() <= durable) {
-            self.snapshot_at = tail.next;
-            self.snapshot = Some(self.take_snapshot(frozen, tail));
-        }
-    }
-
-    fn take_snapshot(&self, frozen: Frozen, tail: Tail) -> JoinHandle<u64> {
-        let (disk, dir, name) = (Arc::clone(&self.disk), self.snapshots.clone(), self.name.clone());
-        tokio::task::spawn_blocking(move || {
-            snapshot::write(disk.as_ref(), &dir, &frozen, &tail).unwrap_or_else(|error| {
-                tracing::warn!(ledger = %name, %error, "no snapshot was taken; a start will take longer");
-                0
-            })
-        })
-    }
-
-    async fn last_snapshot(&mut self) {
-        if let Some(running) = self.snapshot.take() {
-            let _ = running.await;
-        }
-        let tail = self.sequencer.tail();
-        // Whatever was proposed is durable by now, or the ledger has stopped.
-        if self.stopped.borrow().is_none() && tail.next > self.snapshot_at {
-            let _ = self.take_snapshot(self.sequencer.state().freeze(), tail).await;
         }
     }
 }

@@ -15,6 +15,7 @@ use ledger::types::{LedgerName, LedgerUid, Position, Time};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
+use super::handle::EVENTS_MAX;
 use super::{Answers, LearnIds, Parts, QUICK_WRITE, WriteError, WriteTime, Writer, start};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
@@ -268,6 +269,32 @@ async fn what_was_decided_ahead_of_a_full_disk_is_forgotten_with_it() {
     let all = open_.append(1_000..1_800).await.unwrap();
     assert_eq!(open_.events().len(), 802);
     check(&open_.events(), &all);
+}
+
+#[tokio::test]
+async fn more_events_than_may_wait_are_told_to_come_back_and_nothing_of_them_is_recorded() {
+    const EACH: u128 = 1_000;
+    let ledger = open(Arc::new(MemoryDisk::new()));
+    // The writer's task gets no turn as long as this one does not let it.
+    let fit = u128::from(EVENTS_MAX) / EACH;
+    let mut waiting: Vec<_> = (0..fit).map(|n| Box::pin(ledger.append(n * EACH..(n + 1) * EACH))).collect();
+    for append in &mut waiting {
+        assert!(futures::poll!(append.as_mut()).is_pending());
+    }
+    let refused = ledger.append(fit * EACH..(fit + 1) * EACH).await;
+    assert_eq!(refused, Err(WriteError::Busy));
+    let patient = ledger.writer.begin(request([fit * EACH]));
+    assert!(futures::poll!(Box::pin(patient)).is_ready(), "a few more have room");
+    let mut too_many = Box::pin(ledger.writer.begin(request(fit * EACH..(fit + 1) * EACH)));
+    assert!(futures::poll!(&mut too_many).is_pending(), "a stream waits until there is room");
+    for append in waiting {
+        assert_eq!(append.await.unwrap().len() as u128, EACH);
+    }
+    let answers = too_many.as_mut().await.finish().await.unwrap();
+    drop(too_many);
+    assert!(answers[0].as_ref().unwrap().already_present, "the one that had room");
+    assert_eq!(ledger.events().len() as u128, 1 + (fit + 1) * EACH);
+    ledger.close().await;
 }
 
 #[test]
