@@ -10,7 +10,7 @@ const MAGIC: &[u8; 8] = b"TKLFOOT1";
 const END_MAGIC: &[u8; 8] = b"TKLFOOTE";
 const VERSION: u32 = 1;
 const FIXED_BYTES: u64 = 88;
-const ID_BYTES: u64 = 12;
+pub(crate) const ID_BYTES: u64 = 12;
 /// The bytes behind the ids: CRC, length, magic.
 pub(crate) const TRAILER_BYTES: u64 = 16;
 

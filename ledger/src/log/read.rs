@@ -306,11 +306,17 @@ impl SegmentLog {
         }
         let bytes = read_range(file.as_ref(), start, file.len()?)?;
         let Some((footer, ids)) = footer::decode(&bytes, start) else { return Ok(false) };
+        // A footer that names an entry twice names another one not at all, whatever its CRC says.
+        let mut keys: Vec<Option<IdKey>> = vec![None; ids.len() / footer::ID_BYTES as usize];
         for (key, number) in footer::ids(ids) {
-            let position = Position(footer.first.0 + u64::from(number));
-            if position >= from && position < segment.next {
-                f(key, position);
+            match usize::try_from(number).ok().and_then(|number| keys.get_mut(number)) {
+                Some(place @ None) => *place = Some(key),
+                _ => return Ok(false),
             }
+        }
+        let positions = (footer.first.0..segment.next.0).map(Position);
+        for (position, key) in positions.zip(keys.into_iter().flatten()).filter(|(p, _)| *p >= from) {
+            f(key, position);
         }
         Ok(true)
     }

@@ -51,6 +51,43 @@ fn a_sealed_segment_is_cut_to_its_length_and_is_as_good_after_reopening() {
     }
 }
 
+/// Has the first id of a segment's footer name another entry, under a CRC that is right.
+fn with_first_id_naming(mut bytes: Vec<u8>, entry: u32) -> Vec<u8> {
+    let end = bytes.len() - 16;
+    let footer = bytes.len() - u32::from_le_bytes(bytes[end + 4..end + 8].try_into().unwrap()) as usize;
+    let count = u64::from_le_bytes(bytes[footer + 12..footer + 20].try_into().unwrap()) as usize;
+    let first = end - 12 * count;
+    let named = u32::from_le_bytes(bytes[first + 8..first + 12].try_into().unwrap());
+    let other = if entry == named { entry + 1 } else { entry };
+    bytes[first + 8..first + 12].copy_from_slice(&other.to_le_bytes());
+    let crc = crc32fast::hash(&bytes[footer..end]);
+    bytes[end..end + 4].copy_from_slice(&crc.to_le_bytes());
+    bytes
+}
+
+#[test]
+fn ids_come_from_the_entries_where_a_footer_names_one_twice_or_one_that_is_not_there() {
+    let disk = MemoryDisk::new();
+    let (log, _) = open_on(disk.clone());
+    let mut chain = Chain::new();
+    let mut records = Vec::new();
+    while log.view().sealed.len() < 3 {
+        let group = chain.group(&[2], 100);
+        log.append(log.tail().next, &group).unwrap();
+        records.extend(group);
+    }
+    let path = Path::new(DIR).join("log").join(&log.view().sealed[1].name);
+    let bytes = disk.bytes(&path).unwrap();
+    for entry in [0, 1, 1_000_000, u32::MAX - 1] {
+        disk.put(&path, &with_first_id_naming(bytes.clone(), entry));
+        let (again, _) = open_on(disk.copy());
+        let mut ids = Vec::new();
+        again.for_each_id(Position(0), &mut |key, position| ids.push((position, key))).unwrap();
+        ids.sort_unstable();
+        assert_eq!(ids, chain::ids(&records), "{entry}");
+    }
+}
+
 #[test]
 fn the_next_segment_can_be_prepared_ahead_once_the_open_one_is_half_full() {
     let disk = crate::disk::testing::FaultyDisk::new(Arc::new(MemoryDisk::new()));
