@@ -2,10 +2,12 @@
 
 use std::marker::PhantomData;
 
-use bytes::{BufMut, Bytes};
+use bytes::Bytes;
 use prost::Message;
-use tonic::Status;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::codec::Codec;
+use tonic_prost::{ProstCodec, ProstDecoder};
+
+use crate::wire::AsTheyAre;
 
 /// Sends bytes, receives messages.
 pub(super) struct BytesCodec<T>(PhantomData<T>);
@@ -19,39 +21,14 @@ impl<T> Default for BytesCodec<T> {
 impl<T: Message + Default + Send + 'static> Codec for BytesCodec<T> {
     type Encode = Bytes;
     type Decode = T;
-    type Encoder = AsTheyAre;
-    type Decoder = Messages<T>;
+    type Encoder = AsTheyAre<Bytes>;
+    type Decoder = ProstDecoder<T>;
 
-    fn encoder(&mut self) -> AsTheyAre {
-        AsTheyAre
+    fn encoder(&mut self) -> AsTheyAre<Bytes> {
+        AsTheyAre::default()
     }
 
-    fn decoder(&mut self) -> Messages<T> {
-        Messages(PhantomData)
-    }
-}
-
-/// Hands bytes on.
-pub(super) struct AsTheyAre;
-
-impl Encoder for AsTheyAre {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, bytes: Bytes, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        to.put_slice(&bytes);
-        Ok(())
-    }
-}
-
-/// Reads messages.
-pub(super) struct Messages<T>(PhantomData<T>);
-
-impl<T: Message + Default + Send + 'static> Decoder for Messages<T> {
-    type Item = T;
-    type Error = Status;
-
-    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<T>, Status> {
-        T::decode(from).map(Some).map_err(|_| Status::internal("the answer is not valid protobuf"))
+    fn decoder(&mut self) -> ProstDecoder<T> {
+        ProstCodec::<T, T>::default().decoder()
     }
 }

@@ -2,6 +2,7 @@
 //! are.
 
 use ledger::event::Kind;
+use prost::encoding::decode_varint;
 
 /// The numbers of an event's fields, as `events.proto` has them.
 const OCCURRED_AT: u64 = 4;
@@ -28,14 +29,14 @@ impl<'a> Stored<'a> {
         let mut stored = Self::default();
         let mut last = 0;
         while !bytes.is_empty() {
-            let key = varint(&mut bytes)?;
+            let key = decode_varint(&mut bytes).ok()?;
             let field = key >> 3;
             if field <= last {
                 return None;
             }
             last = field;
             match (field, key & 7) {
-                (SEQUENCE, 0) => drop(varint(&mut bytes)?),
+                (SEQUENCE, 0) => drop(decode_varint(&mut bytes).ok()?),
                 (ACCOUNT, 2) => stored.account = delimited(&mut bytes)?,
                 (OCCURRED_AT | ACTOR | CAUSE | ANNOTATIONS, 2) => drop(delimited(&mut bytes)?),
                 (fact, 2) if stored.kind.is_none() => {
@@ -88,23 +89,8 @@ fn kind(field: u64) -> Option<Kind> {
     })
 }
 
-/// A number of at most ten bytes, as protobuf writes it.
-fn varint(bytes: &mut &[u8]) -> Option<u64> {
-    let mut number = 0;
-    for shift in (0..64).step_by(7) {
-        let (byte, rest) = bytes.split_first()?;
-        *bytes = rest;
-        let bits = u64::from(byte & 0x7f);
-        number |= bits.checked_shl(shift).filter(|shifted| shifted >> shift == bits)?;
-        if byte & 0x80 == 0 {
-            return Some(number);
-        }
-    }
-    None
-}
-
 fn delimited<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let length = usize::try_from(varint(bytes)?).ok()?;
+    let length = usize::try_from(decode_varint(bytes).ok()?).ok()?;
     let (field, rest) = bytes.split_at_checked(length)?;
     *bytes = rest;
     Some(field)

@@ -13,6 +13,12 @@ use super::strict::StrictDecoder;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Encoded(pub Bytes);
 
+impl AsRef<[u8]> for Encoded {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 /// Sends answers as they are; refuses requests that hold unknown fields, as [`super::StrictCodec`] does.
 #[derive(Debug, Clone)]
 pub struct EncodedCodec<U>(PhantomData<U>);
@@ -26,11 +32,11 @@ impl<U> Default for EncodedCodec<U> {
 impl<U: Message + Name + Default + Send + 'static> Codec for EncodedCodec<U> {
     type Encode = Encoded;
     type Decode = U;
-    type Encoder = AsTheyAre;
+    type Encoder = AsTheyAre<Encoded>;
     type Decoder = StrictDecoder<U>;
 
-    fn encoder(&mut self) -> AsTheyAre {
-        AsTheyAre
+    fn encoder(&mut self) -> AsTheyAre<Encoded> {
+        AsTheyAre::default()
     }
 
     fn decoder(&mut self) -> StrictDecoder<U> {
@@ -38,16 +44,22 @@ impl<U: Message + Name + Default + Send + 'static> Codec for EncodedCodec<U> {
     }
 }
 
-/// Hands bytes on.
-#[derive(Debug, Clone, Copy)]
-pub struct AsTheyAre;
+/// Hands bytes on, whatever they are held by.
+#[derive(Debug)]
+pub struct AsTheyAre<T>(PhantomData<T>);
 
-impl Encoder for AsTheyAre {
-    type Item = Encoded;
+impl<T> Default for AsTheyAre<T> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<T: AsRef<[u8]>> Encoder for AsTheyAre<T> {
+    type Item = T;
     type Error = Status;
 
-    fn encode(&mut self, answer: Encoded, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        to.put_slice(&answer.0);
+    fn encode(&mut self, message: T, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        to.put_slice(message.as_ref());
         Ok(())
     }
 }

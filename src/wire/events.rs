@@ -4,9 +4,10 @@
 //! and what takes care of events that this program does not know.
 
 use ledger::entry::{self, Header, Record};
+use ledger::event::timestamp;
 use ledger::log::ReadError;
 use ledger::replay;
-use ledger::types::{Position, Time};
+use ledger::types::Position;
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
 
@@ -93,11 +94,6 @@ fn put_spliced(out: &mut Vec<u8>, header: &Header, link: &[u8; 32], stored: &[u8
     put_delimited(out, 1, header.event_id.hyphenated().encode_lower(&mut [0; 36]).as_bytes());
     put_delimited(out, 2, emitter);
     out.extend_from_slice(stored);
-}
-
-fn timestamp(time: Time) -> prost_types::Timestamp {
-    let (seconds, nanos) = time.parts();
-    prost_types::Timestamp { seconds, nanos }
 }
 
 /// Bytes of a field that holds a number, with its key of one byte; a zero is left out.

@@ -2,7 +2,7 @@
 
 use ledger::event::{Annotations, Event, encode_annotations, encode_sent};
 use ledger::testing;
-use ledger::types::{LedgerUid, Link};
+use ledger::types::{LedgerUid, Link, Time};
 use proptest::prelude::*;
 
 use super::*;

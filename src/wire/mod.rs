@@ -6,7 +6,7 @@ pub mod events;
 pub mod status;
 mod strict;
 
-pub use encoded::{Encoded, EncodedCodec};
+pub use encoded::{AsTheyAre, Encoded, EncodedCodec};
 pub use strict::StrictCodec;
 
 /// The messages and services of `proto/tokenledger/v1`, clients and servers.

@@ -6,7 +6,7 @@ use super::chain::after;
 use super::footer::{Claim, Expected, Facts};
 use super::source::sector_up;
 use super::walk::{Batch, Torn, Walk, known, range};
-use crate::types::Position;
+use crate::types::{Link, Position, Time};
 
 impl Walk<'_> {
     /// Whether the frames end here.
@@ -149,16 +149,9 @@ impl Walk<'_> {
         if sector_up(claim.end) != start {
             self.damage(self.first, start + 72, "the footer does not stand behind the frames that it closes");
         }
-        if end > self.chain.next {
-            let missing = range(self.chain.next, end);
-            self.damage(self.chain.next, start + 12, format!("{missing} missing, which the footer counts"));
-        } else if end < self.chain.next {
-            self.damage(end, start + 12, "the footer counts fewer entries");
-        } else if self.chain.link.is_some_and(|link| link != claim.link) {
-            self.blame_before(start + 28, "the footer");
-        }
+        self.question_end(end, claim.link, start);
         self.question_ids(&claim, start);
-        self.take_claim(&claim, end);
+        self.take_claim(claim.link, claim.recorded_at, claim.epoch, end);
         Ok(())
     }
 
@@ -176,15 +169,27 @@ impl Walk<'_> {
         }
     }
 
+    /// Compares where the entries end with where a footer at `start` says that they do.
+    pub(super) fn question_end(&mut self, end: Position, link: Link, start: u64) {
+        if end > self.chain.next {
+            let missing = range(self.chain.next, end);
+            self.damage(self.chain.next, start + 12, format!("{missing} missing, which the footer counts"));
+        } else if end < self.chain.next {
+            self.damage(end, start + 12, "the footer counts fewer entries");
+        } else if self.chain.link.is_some_and(|known| known != link) {
+            self.blame_before(start + 28, "the footer");
+        }
+    }
+
     /// What the footer knows of the last entry stands in for an entry that cannot be read.
-    fn take_claim(&mut self, claim: &Claim, end: Position) {
+    pub(super) fn take_claim(&mut self, link: Link, recorded_at: Time, epoch: u32, end: Position) {
         if self.chain.link.is_some() && self.chain.next == end {
             return;
         }
         self.chain.skip_to(end.max(self.chain.next));
-        self.chain.link = Some(claim.link);
-        self.chain.head = claim.link;
-        self.chain.recorded_at = claim.recorded_at;
-        self.chain.epoch = claim.epoch;
+        self.chain.link = Some(link);
+        self.chain.head = link;
+        self.chain.recorded_at = recorded_at;
+        self.chain.epoch = epoch;
     }
 }

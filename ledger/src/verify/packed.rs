@@ -11,7 +11,7 @@ use super::footer::Facts;
 use super::frame::{self, Frame, FrameHeader};
 use super::header::{PACKED_VERSION, SEGMENT_HEADER_BYTES, SegmentHeader};
 use super::source::Source;
-use super::walk::{Batch, Walk, known, range};
+use super::walk::{Batch, Walk, known};
 use crate::types::{LedgerUid, Position};
 
 pub(super) mod block;
@@ -241,27 +241,14 @@ impl Walk<'_> {
         if claim.first != self.first {
             self.damage(self.first, start + 20, "the footer's first position is not the segment's");
         }
-        if end > self.chain.next {
-            let missing = range(self.chain.next, end);
-            self.damage(self.chain.next, start + 12, format!("{missing} missing, which the footer counts"));
-        } else if end < self.chain.next {
-            self.damage(end, start + 12, "the footer counts fewer entries");
-        } else if self.chain.link.is_some_and(|link| link != claim.link) {
-            self.blame_before(start + 28, "the footer");
-        }
+        self.question_end(end, claim.link, start);
         for (key, number) in std::mem::take(&mut self.contents.ids) {
             if claim.key(&mut self.source, u64::from(number))? != Some(key) {
                 let position = after(self.first, u64::from(number));
                 self.damage(position, start, "the footer does not list the entry's event id");
             }
         }
-        if self.chain.link.is_none() || self.chain.next != end {
-            self.chain.skip_to(end.max(self.chain.next));
-            self.chain.link = Some(claim.link);
-            self.chain.head = claim.link;
-            self.chain.recorded_at = claim.recorded_at;
-            self.chain.epoch = claim.epoch;
-        }
+        self.take_claim(claim.link, claim.recorded_at, claim.epoch, end);
         Ok(())
     }
 }
