@@ -3,6 +3,7 @@
 use super::super::crash::each_crash;
 use super::*;
 use crate::disk::testing::{Failure, FaultyDisk};
+use crate::disk::{Disk, Open};
 
 /// A log of three sealed segments on a disk that can fail from here on.
 fn faulty() -> (MemoryDisk, FaultyDisk, SegmentLog, Vec<Record>) {
@@ -83,4 +84,20 @@ fn a_power_cut_at_any_call_of_packing_loses_nothing() {
         });
     }
     assert!(packed > 2 && plain > 20, "{packed} {plain}");
+}
+
+#[test]
+fn what_reads_back_as_anything_else_than_the_segment_does_not_take_its_place() {
+    let (disk, log, _) = hot(2);
+    let path = path(Position(0));
+    let bytes = disk.bytes(&path).unwrap();
+    // Asked before the first block is compared: from then on the segment's own file reads differently.
+    let changed = || {
+        disk.open(&path, Open::Write).unwrap().write_at(&[bytes[700] ^ 1], 700).unwrap();
+        true
+    };
+    let packed = log.pack_next(1, &changed);
+    assert!(matches!(packed, Err(PackError::Differs(_))), "{packed:?}");
+    assert_eq!(log.packed(), crate::log::PackedTotals::default());
+    assert!(!leftovers(&disk));
 }
