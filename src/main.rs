@@ -8,5 +8,8 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // The allocator asks for huge pages. Each of them is zeroed whole when its first byte is used, on the way of a
+    // request, and takes 2 MiB of memory from then on. Where the system refuses, it is only that.
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
     tokenledger::cli::main(std::env::args_os())
 }

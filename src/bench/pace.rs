@@ -2,10 +2,15 @@
 //! should have been sent, so that a server that stalls can not hide it by holding its clients back.
 
 use std::future::Future;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::runtime::Handle;
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
+};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::sync::{Semaphore, mpsc};
 use tonic::client::Grpc;
 use tonic::transport::Channel;
@@ -59,11 +64,11 @@ pub(super) async fn run(
     let batch = Batch(load.batch);
     let channels = channels.to_vec();
     let mut turn = 0;
-    let requests = move || {
+    let requests = async move || {
         let lane = turn % shares.len().max(1);
         turn += 1;
         let grpc = Grpc::new(channels.get(lane % channels.len().max(1))?.clone());
-        Some((grpc, shares.get_mut(lane)?.next_blocking()?))
+        Some((grpc, shares.get_mut(lane)?.next().await?))
     };
     let call = move |(grpc, request)| try_call(grpc, request, batch);
     paced(rate / batch.0 as f64, requests, call, batch.0 as u64, IN_FLIGHT_MAX).await
@@ -72,77 +77,88 @@ pub(super) async fn run(
 /// Calls for each request on schedule, until there are no more.
 async fn paced<R, F>(
     requests_per_s: f64,
-    requests: impl FnMut() -> Option<R> + Send + 'static,
-    call: impl Fn(R) -> F + Send + 'static,
+    mut requests: impl AsyncFnMut() -> Option<R>,
+    call: impl Fn(R) -> F,
     events: u64,
     in_flight_max: usize,
 ) -> Result<Tally, BenchError>
 where
-    R: Send + 'static,
     F: Future<Output = Result<bool, BenchError>> + Send + 'static,
 {
+    let alarm = Alarm::new().map_err(|e| BenchError::because("there is no timer", e))?;
+    let places = Arc::new(Semaphore::new(in_flight_max));
+    let (answers, mut answered) = mpsc::unbounded_channel();
+    let mut tally = Tally::default();
     let begin = Instant::now();
     let schedule = Schedule::new(begin, requests_per_s);
-    let (answers, mut answered) = mpsc::unbounded_channel();
-    let runtime = Handle::current();
-    let pacer =
-        tokio::task::spawn_blocking(move || pace(&runtime, schedule, requests, call, answers, in_flight_max));
-    let mut tally = Tally::default();
-    while let Some(Answered { intended, at, outcome }) = answered.recv().await {
-        if outcome? {
-            tally.acknowledged(events, at.duration_since(intended));
-        } else {
-            tally.busy += events;
-        }
-    }
-    tally.elapsed = begin.elapsed();
-    tally.held_back = pacer.await.map_err(|e| BenchError::because("the schedule was not kept", e))?;
-    Ok(tally)
-}
-
-/// A thread of its own, for a runtime's timers are too coarse. Says how many requests were held back.
-fn pace<R, F>(
-    runtime: &Handle,
-    schedule: Schedule,
-    mut requests: impl FnMut() -> Option<R>,
-    call: impl Fn(R) -> F,
-    answers: mpsc::UnboundedSender<Answered>,
-    in_flight_max: usize,
-) -> u64
-where
-    F: Future<Output = Result<bool, BenchError>> + Send + 'static,
-{
-    sharpen_timer();
-    let places = Arc::new(Semaphore::new(in_flight_max));
-    let mut held_back = 0;
     for n in 0.. {
-        let Some(request) = requests() else { break };
+        let Some(request) = requests().await else { break };
         let intended = schedule.intended(n);
-        std::thread::sleep(intended.saturating_duration_since(Instant::now()));
-        let place = Arc::clone(&places).try_acquire_owned().ok().or_else(|| {
-            held_back += 1;
-            runtime.block_on(Arc::clone(&places).acquire_owned()).ok()
-        });
-        if answers.is_closed() {
-            break;
-        }
+        alarm.until(intended).await.map_err(|e| BenchError::because("the timer failed", e))?;
+        let place = match Arc::clone(&places).try_acquire_owned() {
+            Ok(place) => Some(place),
+            Err(_) => {
+                tally.held_back += 1;
+                Arc::clone(&places).acquire_owned().await.ok()
+            }
+        };
         let (answer, answers) = (call(request), answers.clone());
-        runtime.spawn(async move {
+        tokio::spawn(async move {
             let outcome = answer.await;
             let _ = answers.send(Answered { intended, at: Instant::now(), outcome });
             drop(place);
         });
+        while let Ok(answered) = answered.try_recv() {
+            answered.count(&mut tally, events)?;
+        }
     }
-    held_back
+    drop(answers);
+    while let Some(answered) = answered.recv().await {
+        answered.count(&mut tally, events)?;
+    }
+    tally.elapsed = begin.elapsed();
+    Ok(tally)
 }
 
-/// Asks Linux not to round this thread's sleeps by its usual 50 microseconds. Where it refuses, latencies are that much
-/// larger, and honest.
-fn sharpen_timer() {
-    let thread = std::fs::read_link("/proc/thread-self").ok();
-    let id = thread.as_deref().and_then(|path| path.file_name()).map(|id| id.to_string_lossy().into_owned());
-    if let Some(id) = id {
-        let _ = std::fs::write(format!("/proc/{id}/timerslack_ns"), "1");
+impl Answered {
+    fn count(self, tally: &mut Tally, events: u64) -> Result<(), BenchError> {
+        if self.outcome? {
+            tally.acknowledged(events, self.at.duration_since(self.intended));
+        } else {
+            tally.busy += events;
+        }
+        Ok(())
+    }
+}
+
+/// Wakes a task to the microsecond, for which a runtime's own timers are too coarse.
+struct Alarm(AsyncFd<OwnedFd>);
+
+impl Alarm {
+    #[expect(
+        deprecated,
+        reason = "its successor is unsafe, which is forbidden here; this descriptor is owned, and is never another"
+    )]
+    fn new() -> std::io::Result<Self> {
+        let timer =
+            timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
+        Ok(Self(AsyncFd::with_interest(timer, Interest::READABLE)?))
+    }
+
+    /// Returns at that time, or at the next turn of the runtime if it is over.
+    async fn until(&self, time: Instant) -> std::io::Result<()> {
+        let left = time.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            tokio::task::yield_now().await;
+            return Ok(());
+        }
+        let once = Timespec::try_from(left).map_err(std::io::Error::other)?;
+        let never = Timespec { tv_sec: 0, tv_nsec: 0 };
+        timerfd_settime(self.0.get_ref(), TimerfdTimerFlags::empty(), &Itimerspec { it_interval: never, it_value: once })?;
+        // What is read is how often it rang.
+        let mut rung = [0; 8];
+        let read = |timer: &OwnedFd| Ok(rustix::io::read(timer, &mut rung)?);
+        self.0.async_io(Interest::READABLE, read).await.map(drop)
     }
 }
 
@@ -162,9 +178,9 @@ mod tests {
         assert!(never.intended(u64::MAX) >= begin, "a time that does not exist is no panic");
     }
 
-    fn numbers(most: u32) -> impl FnMut() -> Option<u32> + Send + 'static {
+    fn numbers(most: u32) -> impl AsyncFnMut() -> Option<u32> {
         let mut numbers = 0..most;
-        move || numbers.next()
+        async move || numbers.next()
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -39,16 +39,6 @@ impl Share {
             self.piece = self.pieces.recv().await?.into_iter();
         }
     }
-
-    /// The same for a thread that may wait.
-    pub(super) fn next_blocking(&mut self) -> Option<Bytes> {
-        loop {
-            if let Some(request) = self.piece.next() {
-                return Some(request);
-            }
-            self.piece = self.pieces.blocking_recv()?.into_iter();
-        }
-    }
 }
 
 /// How many requests a load needs at most. One that ends by time gets what can be held ready.

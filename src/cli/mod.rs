@@ -119,7 +119,12 @@ fn told(usage: &clap::Error) -> ExitCode {
 }
 
 fn block_on(cli: Cli, arguments: &[OsString]) -> Result<Exit, Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    let one_thread = matches!(&cli.command, Command::Bench(bench) if bench.on_one_thread());
+    let mut runtime = match one_thread {
+        true => tokio::runtime::Builder::new_current_thread(),
+        false => tokio::runtime::Builder::new_multi_thread(),
+    };
+    let runtime = runtime
         .enable_all()
         .build()
         .map_err(|e| Failure::Failed(format!("the program cannot start its threads: {e}")))?;
