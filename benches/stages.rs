@@ -46,7 +46,7 @@ fn about(n: u64, account: u64, fact: pb::event::Fact) -> pb::Event {
         actor: Some(pb::Actor { kind: pb::ActorKind::Automation.into(), id: "token-service".into() }),
         cause: Some(pb::Cause {
             run: "usage/2024-09-11".into(),
-            reason: "x".repeat(70),
+            reason: "as planned ".repeat(6),
             ..Default::default()
         }),
         account: format!("project-{account:04}-bot"),
@@ -188,7 +188,7 @@ fn sequencer() -> Result<Sequencer, Failed> {
 }
 
 fn asked(event: Event) -> Request {
-    let proposals = vec![Proposal { event, expected_version: None }];
+    let proposals = vec![Proposal::new(event, None)];
     Request { proposals, atomic: false, validate_only: false, strict: false }
 }
 

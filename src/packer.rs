@@ -1,12 +1,13 @@
 //! Packs what is sealed, in the background: one thread for the whole data directory, of low priority, one segment at a
 //! time. It sleeps until it is told that a segment may have been sealed.
 
+use std::cell::Cell;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use ledger::log::{PackError, SegmentLog};
-use ledger::types::LedgerName;
+use ledger::log::{LogStore, PackError, SegmentLog};
+use ledger::types::{LedgerName, Position};
 
 use crate::metrics::LedgerMetrics;
 use crate::priority;
@@ -15,6 +16,11 @@ use crate::priority;
 const KEEP_HOT: usize = 2;
 /// The least pause between two segments. It is never shorter than packing the last one took.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
+/// Where a log grows by so many entries a second, appends are at full speed, and packing leaves them the processor for
+/// [`YIELD`] times as long as it had it itself; unless so many segments wait that it would never be done.
+const BUSY_ENTRIES_PER_S: u64 = 10_000;
+const YIELD: u32 = 16;
+const WAITING_SEGMENTS_MAX: usize = 32;
 /// How long it waits after a disk failed or was full.
 const RETRY: Duration = Duration::from_secs(60);
 
@@ -44,6 +50,26 @@ struct Packed {
     name: LedgerName,
     log: Weak<SegmentLog>,
     metrics: LedgerMetrics,
+}
+
+/// Since when a piece was packed, and where the log ended then.
+#[derive(Clone, Copy)]
+struct Piece {
+    began: Instant,
+    tail: Position,
+}
+
+impl Piece {
+    fn begin(log: &SegmentLog) -> Self {
+        Self { began: Instant::now(), tail: log.tail().next }
+    }
+
+    /// How long appends are to have the processor for themselves now that it took so long.
+    fn yields(&self, took: Duration, tail: Position) -> Option<Duration> {
+        let grown = u128::from(tail.0.saturating_sub(self.tail.0));
+        let busy = grown * 1_000_000 > u128::from(BUSY_ENTRIES_PER_S) * took.as_micros();
+        busy.then(|| took * YIELD)
+    }
 }
 
 impl Packer {
@@ -133,7 +159,8 @@ impl Shared {
     fn pack(&self, packed: &Packed) {
         while let Some(log) = packed.log.upgrade().filter(|_| !self.stopping()) {
             let began = Instant::now();
-            match log.pack_next(KEEP_HOT, &|| !self.stopping()) {
+            let piece = Cell::new(Piece::begin(&log));
+            match log.pack_next(KEEP_HOT, &|| self.goes_on(&log, &piece)) {
                 Ok(Some(segment)) => {
                     packed.metrics.packed(&log.packed());
                     tracing::debug!(
@@ -156,6 +183,18 @@ impl Shared {
         }
     }
 
+    /// Whether the next piece is to be packed, once appends have had their turn.
+    fn goes_on(&self, log: &SegmentLog, piece: &Cell<Piece>) -> bool {
+        let (done, took) = (piece.get(), piece.get().began.elapsed());
+        if let Some(pause) = done.yields(took, log.tail().next)
+            && log.waits_for_packing(KEEP_HOT) < WAITING_SEGMENTS_MAX
+        {
+            self.pause(pause);
+        }
+        piece.set(Piece::begin(log));
+        !self.stopping()
+    }
+
     /// Waits for so long, or until it is to end.
     fn pause(&self, pause: Duration) {
         let _ = self.changed.wait_timeout_while(self.state(), pause, |state| !state.stopping);
@@ -168,8 +207,7 @@ mod tests {
 
     use ledger::disk::RealDisk;
     use ledger::entry::{self, Header, Record};
-    use ledger::log::{LogStore, SegmentOptions};
-    use ledger::types::Position;
+    use ledger::log::SegmentOptions;
 
     use super::*;
     use crate::metrics::Metrics;
@@ -237,6 +275,16 @@ mod tests {
         packer.wake();
         packer.join();
         assert_eq!(log.packed(), totals, "nothing is packed once it has ended");
+    }
+
+    #[test]
+    fn appends_at_full_speed_have_the_processor_most_of_the_time() {
+        let piece = Piece { began: Instant::now(), tail: Position(1_000) };
+        let took = Duration::from_millis(10);
+        assert_eq!(piece.yields(took, Position(1_000)), None);
+        assert_eq!(piece.yields(took, Position(1_100)), None, "10,000 a second");
+        assert_eq!(piece.yields(took, Position(1_101)), Some(took * YIELD));
+        assert_eq!(piece.yields(Duration::ZERO, Position(2_000)), Some(Duration::ZERO));
     }
 
     #[test]

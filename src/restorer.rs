@@ -196,7 +196,7 @@ impl Restorer {
             account: None,
             fact,
         };
-        let request = strict(vec![Proposal { event, expected_version: None }]);
+        let request = strict(vec![Proposal::new(event, None)]);
         let answer = self.writer.append(request).await?.into_iter().next();
         Ok(answer.ok_or(WriteError::Closing)??.receipt)
     }
@@ -324,11 +324,12 @@ impl Restorer {
 
     async fn append(&self, execution: Execution) -> Result<Result<(), Refused>, RestoreError> {
         let version = execution.version;
-        let proposals = execution.events.into_iter().enumerate().map(|(index, event)| Proposal {
-            event,
-            // The batch is atomic: the first event guards all.
-            expected_version: (index == 0).then_some(version),
-        });
+        // The batch is atomic: the first event guards all.
+        let proposals = execution
+            .events
+            .into_iter()
+            .enumerate()
+            .map(|(index, event)| Proposal::new(event, (index == 0).then_some(version)));
         let answers = self.writer.append(strict(proposals.collect())).await?;
         let refusal =
             answers.into_iter().filter_map(Result::err).find(|r| !matches!(r, Refused::WithBatch { .. }));

@@ -13,9 +13,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ledger::disk::Disk;
-use ledger::entry::{self, IdKey, Record};
+use ledger::entry::{self, Header, IdKey, Record};
 use ledger::ids::{Done, IdIndex, IdsError};
-use ledger::log::{AppendError, GROUP_ENTRIES_MAX, LogStore, ReadError, Tail};
+use ledger::log::{AppendError, LogStore, ReadError, Tail};
 use ledger::sequencer::{Request, Sequencer};
 use ledger::snapshot;
 use ledger::state::{Frozen, State};
@@ -34,6 +34,11 @@ use crate::metrics::LedgerMetrics;
 const PENDING_ENTRIES_MAX: usize = 16_384;
 /// How many requests are taken before the writer looks up from them.
 const JOBS_AT_ONCE_MAX: usize = 256;
+
+/// Where nothing is being written and so many entries wait, they are written at once, before the writer decides on more:
+/// otherwise large requests are decided on while the disk has nothing to do, and are answered all together, upon which
+/// the writer has nothing to do until all are sent anew.
+const WRITTEN_AT_ONCE: usize = 64;
 
 /// A write that takes less with its sync keeps the thread that it is done on from other work no longer than a large
 /// request does.
@@ -101,7 +106,7 @@ pub fn start(parts: Parts) -> Result<(Writer, JoinHandle<()>), String> {
         name: parts.name,
         uid: parts.uid,
         jobs: receiver,
-        tail: tail_sender,
+        tail: Arc::new(tail_sender),
         stopped: stopped_sender,
         waiting: VecDeque::new(),
         writing: None,
@@ -130,7 +135,7 @@ struct Drive {
     name: LedgerName,
     uid: LedgerUid,
     jobs: mpsc::Receiver<Job>,
-    tail: watch::Sender<Tail>,
+    tail: Arc<watch::Sender<Tail>>,
     stopped: watch::Sender<Option<String>>,
     /// Answers that wait until everything below their position is durable; positions never fall.
     waiting: VecDeque<(Position, Release)>,
@@ -149,6 +154,8 @@ struct Drive {
 struct Written {
     group: Vec<Record>,
     result: Result<Tail, AppendError>,
+    /// Answers that rest on the group and were not told, since it is not durable.
+    untold: Vec<Release>,
     took: Duration,
 }
 
@@ -215,7 +222,7 @@ impl Drive {
             }
             let Ok(job) = self.jobs.try_recv() else { return };
             self.take(job);
-            if self.writing.is_none() && self.sequencer.pending() >= GROUP_ENTRIES_MAX {
+            if self.writing.is_none() && self.sequencer.pending() >= WRITTEN_AT_ONCE {
                 return;
             }
         }
@@ -292,10 +299,13 @@ impl Drive {
             }
             found => found,
         };
-        let headers = records.map_err(|error| WriteError::Stopped(error.to_string()))?;
-        let mut headers =
-            headers.iter().filter_map(|r| entry::decode(&r.entry).ok()).map(|(header, _)| header);
-        Ok(headers.find(|h| h.event_id == *event_id && h.emitter == *emitter).map(|h| h.position))
+        let records = records.map_err(|error| WriteError::Stopped(error.to_string()))?;
+        // A caller may ask about an event that is durable before the index has heard of it.
+        let records = records.iter().chain(self.sequencer.staged(key));
+        let durable = self.tail.borrow().next;
+        let mut headers = records.filter_map(|r| entry::decode(&r.entry).ok()).map(|(header, _)| header);
+        let asked = |h: &Header| h.event_id == *event_id && h.emitter == *emitter && h.position < durable;
+        Ok(headers.find(asked).map(|h| h.position))
     }
 
     /// The index of ids is disposable: what was refused because of it will be answered when it is asked again.
@@ -327,11 +337,20 @@ impl Drive {
         }
         let alone = self.waiting.len() == 1 && self.jobs.is_empty();
         let group = self.sequencer.take_group();
-        let (log, expected) = (Arc::clone(&self.log), self.tail.borrow().next);
+        let expected = self.tail.borrow().next;
+        let mut untold = self.resting_on(Position(expected.0 + group.len() as u64));
+        let (log, tail, metrics) = (Arc::clone(&self.log), Arc::clone(&self.tail), self.metrics.clone());
         let write = move || {
             let began = Instant::now();
             let result = log.append(expected, &group);
-            Written { group, result, took: began.elapsed() }
+            let took = began.elapsed();
+            // Callers are told on this thread: they need not wait until the owner has time.
+            if let Ok(durable) = &result {
+                metrics.written(&group, durable);
+                tail.send_replace(*durable);
+                untold.drain(..).for_each(|release| release(Ok(())));
+            }
+            Written { group, result, untold, took }
         };
         if alone && self.write_time.is_quick() {
             return Some(write());
@@ -340,8 +359,17 @@ impl Drive {
         None
     }
 
+    /// The answers that wait for nothing beyond a position.
+    fn resting_on(&mut self, end: Position) -> Vec<Release> {
+        let count = self.waiting.iter().take_while(|(position, _)| *position <= end).count();
+        self.waiting.drain(..count).map(|(_, release)| release).collect()
+    }
+
     async fn landed(&mut self, written: Written) {
         self.write_time.learn(written.took);
+        for release in written.untold.into_iter().rev() {
+            self.waiting.push_front((self.tail.borrow().next, release));
+        }
         match written.result {
             Ok(tail) => self.durable(&written.group, tail),
             Err(AppendError::Full(e)) => {
@@ -367,13 +395,8 @@ impl Drive {
             }
         }
         self.sequencer.durable(group);
-        self.metrics.written(group, &tail);
-        self.tail.send_replace(tail);
-        while self.waiting.front().is_some_and(|(position, _)| *position <= tail.next) {
-            if let Some((_, release)) = self.waiting.pop_front() {
-                release(Ok(()));
-            }
-        }
+        // Whoever came while the group was written, and rests on nothing beyond it.
+        self.resting_on(tail.next).into_iter().for_each(|release| release(Ok(())));
     }
 
     /// What was decided ahead of the disk is forgotten: the state is folded anew from what is durable.

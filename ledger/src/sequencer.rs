@@ -5,7 +5,10 @@
 //! position that the answer rests on is durable: see [`Proposed::not_before`]. If a write fails, the whole machine is
 //! thrown away.
 
+mod messages;
+
 use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasherDefault, Hasher};
 
 use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
@@ -15,12 +18,14 @@ use crate::decide::{Decision, decide};
 use crate::entry::{self, Header, IdKey, Record};
 use crate::event::{
     AccountId, Actor, ActorKind, Annotations, Cause, Event, Fact, Recorded, Text, Violation,
-    encode_annotations, encode_sent,
+    encode_annotations,
 };
 use crate::guard::Findings;
 use crate::log::{GROUP_BYTES_MAX, GROUP_ENTRIES_MAX, Tail};
 use crate::state::{State, Undo};
-use crate::types::{Emitter, LedgerName, LedgerUid, Link, Position, Time};
+use crate::types::{Emitter, LedgerName, LedgerUid, Position, Time};
+
+pub use messages::{Accepted, Proposal, Proposed, Receipt, Refused, Request};
 
 /// How far in the future of the ledger's clock an event may claim to have occurred, in seconds.
 pub const FUTURE_SECONDS_MAX: i64 = 24 * 60 * 60;
@@ -29,159 +34,6 @@ pub const REQUEST_EVENTS_MAX: usize = 1_000;
 
 /// Entries are encoded into buffers of so many bytes, or larger ones where an entry needs it.
 const BUFFER_BYTES: usize = 64 * 1024;
-
-/// What a caller asks to be recorded.
-#[derive(Clone, Debug)]
-pub struct Request {
-    /// The events, in order.
-    pub proposals: Vec<Proposal>,
-    /// All or nothing.
-    pub atomic: bool,
-    /// Only say what would happen.
-    pub validate_only: bool,
-    /// Refuse whatever breaks a rule, whatever the policy, and do not record the refusal.
-    pub strict: bool,
-}
-
-/// One event of a request.
-#[derive(Clone, Debug)]
-pub struct Proposal {
-    /// The event.
-    pub event: Event,
-    /// How many events the account must have now.
-    pub expected_version: Option<u64>,
-}
-
-/// Proof that an event was recorded. The same event always has the same one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Receipt {
-    /// The event's id.
-    pub event_id: Uuid,
-    /// Who sent it.
-    pub emitter: Emitter,
-    /// Where it stands.
-    pub position: Position,
-    /// The link of its entry.
-    pub link: Link,
-    /// When it was recorded.
-    pub recorded_at: Time,
-}
-
-impl Receipt {
-    /// The receipt of a recorded entry.
-    #[must_use]
-    pub fn of(header: &Header, link: Link) -> Self {
-        Self {
-            event_id: header.event_id,
-            emitter: header.emitter.clone(),
-            position: header.position,
-            link,
-            recorded_at: header.recorded_at,
-        }
-    }
-}
-
-/// An event is in the ledger.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Accepted {
-    /// Proof of it.
-    pub receipt: Receipt,
-    /// It was there before this request.
-    pub already_present: bool,
-    /// What the ledger remarked.
-    pub annotations: Annotations,
-}
-
-/// An event is not recorded, and the caller knows why.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    /// Its id stands for other content.
-    #[error(
-        "event id {event_id} was recorded at position {position} with other content; use a new id for a new event"
-    )]
-    IdTaken {
-        /// The id.
-        event_id: Uuid,
-        /// Where.
-        position: Position,
-    },
-    /// The account changed.
-    #[error("the account has version {actual}, not {expected}; read it again and decide anew")]
-    VersionMoved {
-        /// What the caller expected.
-        expected: u64,
-        /// How many events the account has.
-        actual: u64,
-    },
-    /// It breaks rules that are enforced.
-    #[error("refused by {}: {}{}", rules(.0), messages(.0), evidence(.0))]
-    Rules(Findings),
-    /// It claims to come from the future.
-    #[error(
-        "field `occurred_at` is more than 24 hours in the future of the ledger's clock ({now}); check the clocks"
-    )]
-    FarFuture {
-        /// The ledger's time.
-        now: Time,
-    },
-    /// It does not fit in an entry.
-    #[error("the event is too large: an entry holds at most 65,535 bytes; send less")]
-    Large,
-    /// All events of an atomic batch must fit in one write.
-    #[error(
-        "the atomic batch is too large: at most {GROUP_ENTRIES_MAX} events and 8 MiB are recorded at once; split it (nothing was recorded)"
-    )]
-    BatchTooLarge,
-    /// Another event of the same atomic batch was refused.
-    #[error("nothing of this atomic batch was recorded, because of its event number {index}")]
-    WithBatch {
-        /// Index of the event that was refused, from 0.
-        index: usize,
-    },
-    /// The ids recorded earlier could not be read.
-    #[error("it can't be told whether the event was recorded before: {0}")]
-    Unreadable(String),
-}
-
-impl Refused {
-    /// The stable name of the reason: for a broken rule, that of the first.
-    #[must_use]
-    pub fn reason(&self) -> &str {
-        match self {
-            Self::IdTaken { .. } => "event_id_taken",
-            Self::VersionMoved { .. } => "version_moved",
-            Self::Rules(findings) => findings.violations.first().map_or("rule", |v| v.rule.as_str()),
-            Self::FarFuture { .. } => "far_future",
-            Self::Large => "event_too_large",
-            Self::BatchTooLarge => "batch_too_large",
-            Self::WithBatch { .. } => "batch_refused",
-            Self::Unreadable(_) => "ids_unreadable",
-        }
-    }
-}
-
-fn rules(findings: &Findings) -> String {
-    let rules: Vec<&str> = findings.violations.iter().map(|v| v.rule.as_str()).collect();
-    rules.join(", ")
-}
-
-fn messages(findings: &Findings) -> String {
-    let messages: Vec<&str> = findings.violations.iter().map(|v| v.message.as_str()).collect();
-    messages.join("; ")
-}
-
-fn evidence(findings: &Findings) -> String {
-    if findings.evidence.is_empty() { String::new() } else { format!(" ({})", findings.evidence.join(", ")) }
-}
-
-/// The answers to a request, in order of its events.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Proposed {
-    /// What became of each event.
-    pub results: Vec<Result<Accepted, Refused>>,
-    /// The answers rest on every entry below this position: tell them once it is durable.
-    pub not_before: Position,
-}
 
 /// Looks up the entries recorded under an id key that are durable; the sequencer knows the others itself.
 pub type Lookup<'a> = dyn Fn(IdKey) -> Result<Vec<Record>, String> + 'a;
@@ -195,11 +47,29 @@ pub struct Sequencer {
     /// Entries not yet handed out to be written.
     pending: Vec<Record>,
     /// Entries that are not yet known to be durable, by id.
-    staged: HashMap<IdKey, SmallVec<[Record; 1]>>,
+    staged: HashMap<IdKey, SmallVec<[Record; 1]>, BuildHasherDefault<KeyHasher>>,
     /// Where entries are encoded: many share one allocation, which lives as long as one of them does.
     buffer: BytesMut,
     /// What the ledger will be if nothing was ever appended to it.
     genesis: (LedgerName, LedgerUid),
+}
+
+/// An id key is a keyed hash already.
+#[derive(Debug, Default)]
+struct KeyHasher(u64);
+
+impl Hasher for KeyHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
+    }
+
+    fn write_u64(&mut self, key: u64) {
+        self.0 = key;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 /// A refusal with the event that broke a rule, if it was a rule.
@@ -257,7 +127,7 @@ impl Sequencer {
             state,
             tail,
             pending: Vec::new(),
-            staged: HashMap::new(),
+            staged: HashMap::default(),
             buffer: BytesMut::new(),
             genesis: (name, uid),
         })
@@ -397,9 +267,7 @@ impl Sequencer {
         strict: bool,
         savepoint: &mut Option<Savepoint>,
     ) -> Result<Accepted, Refusal> {
-        let Proposal { event, expected_version } = proposal;
-        let sent = encode_sent(&event);
-        let key = IdKey::of(&event.emitter, &event.event_id);
+        let Proposal { event, expected_version, sent, key } = proposal;
         if let Some(accepted) = self.find_earlier(&event, key, &sent, lookup)? {
             return Ok(accepted);
         }
@@ -433,8 +301,7 @@ impl Sequencer {
         lookup: &Lookup<'_>,
     ) -> Result<Option<Accepted>, Refused> {
         let durable = lookup(key).map_err(Refused::Unreadable)?;
-        let staged = self.staged.get(&key).map(SmallVec::as_slice).unwrap_or_default();
-        for record in durable.iter().chain(staged) {
+        for record in durable.iter().chain(self.staged(key)) {
             let (header, bytes) =
                 entry::decode(&record.entry).map_err(|e| Refused::Unreadable(e.to_string()))?;
             if header.event_id != event.event_id || header.emitter != event.emitter {
@@ -481,8 +348,7 @@ impl Sequencer {
         now: Time,
         savepoint: &mut Option<Savepoint>,
     ) -> Result<Accepted, Refused> {
-        let sent = encode_sent(&event);
-        let key = IdKey::of(&event.emitter, &event.event_id);
+        let Proposal { event, sent, key, .. } = Proposal::new(event, None);
         self.stage_encoded(event, key, &sent, annotations, now, savepoint)
     }
 
@@ -577,6 +443,12 @@ impl Sequencer {
             return std::mem::take(&mut self.pending);
         }
         self.pending.drain(..taken).collect()
+    }
+
+    /// The entries under an id key that were staged, and not yet said to be [durable](Self::durable).
+    #[must_use]
+    pub fn staged(&self, key: IdKey) -> &[Record] {
+        self.staged.get(&key).map(SmallVec::as_slice).unwrap_or_default()
     }
 
     /// A group became durable: its ids are now for the log to remember.

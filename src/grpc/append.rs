@@ -45,11 +45,11 @@ impl Append {
 
 /// Checks that a caller may send an event.
 fn allowed(identity: &Identity, proposal: Proposal, from_export: bool) -> Result<Proposal, Status> {
-    identity.may_emit(&proposal.event.emitter, from_export)?;
-    if proposal.event.fact.kind().is_ledgers_own() && !from_export {
+    identity.may_emit(&proposal.event().emitter, from_export)?;
+    if proposal.event().fact.kind().is_ledgers_own() && !from_export {
         return Err(status::invalid(
             "kind_reserved",
-            format!("{} events are the ledger's own; nobody sends them", proposal.event.fact.kind().name()),
+            format!("{} events are the ledger's own; nobody sends them", proposal.event().fact.kind().name()),
         ));
     }
     Ok(proposal)

@@ -52,7 +52,7 @@ pub fn proposal(proposal: Option<pb::Proposal>) -> Result<Proposal, Status> {
         .event
         .ok_or_else(|| invalid("invalid_event", "field `proposal.event` is missing; send an event"))?;
     let event = event::parse(&event).map_err(|e| invalid_event(&e))?;
-    Ok(Proposal { event, expected_version: proposal.expected_version })
+    Ok(Proposal::new(event, proposal.expected_version))
 }
 
 /// An actor of a request.

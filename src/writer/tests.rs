@@ -133,7 +133,7 @@ fn request(numbers: impl IntoIterator<Item = u128>) -> Request {
         })),
         ..Default::default()
     };
-    let proposal = |n| Proposal { event: event::parse(&event(n)).unwrap(), expected_version: None };
+    let proposal = |n| Proposal::new(event::parse(&event(n)).unwrap(), None);
     Request {
         proposals: numbers.into_iter().map(proposal).collect(),
         atomic: false,

@@ -41,7 +41,7 @@ impl fmt::Display for Invalid {
 /// # Errors
 /// [`Invalid`] names every field that is wrong, and never holds a value.
 pub fn parse(message: &pb::Event) -> Result<Event, Invalid> {
-    let mut reader = Reader { checked: true, problems: Invalid::default() };
+    let mut reader = Reader { checked: true, within: "", problems: Invalid::default() };
     if message.annotations.is_some() {
         reader.problem("annotations", "is the ledger's to set; leave it out");
     }
@@ -55,7 +55,7 @@ pub fn parse(message: &pb::Event) -> Result<Event, Invalid> {
 #[must_use]
 pub fn stored(header: &Header, bytes: &[u8]) -> Recorded {
     let message = pb::Event::decode(bytes).unwrap_or_default();
-    let mut reader = Reader { checked: false, problems: Invalid::default() };
+    let mut reader = Reader { checked: false, within: "", problems: Invalid::default() };
     let mut event = reader.event(&message, header.event_id, header.emitter.clone());
     if !reader.problems.fields.is_empty() {
         event.fact = Fact::Opaque;
@@ -80,12 +80,24 @@ fn violation(message: &pb::Violation) -> Violation {
 struct Reader {
     /// Whether the rules for texts apply; what the log holds is taken as it is.
     checked: bool,
+    /// The message whose fields are read, if it is one inside the event's own.
+    within: &'static str,
     problems: Invalid,
 }
 
 impl Reader {
     fn problem(&mut self, field: &str, what: &str) {
-        self.problems.fields.push((field.to_owned(), what.to_owned()));
+        let field = if self.within.is_empty() { field.to_owned() } else { format!("{}.{field}", self.within) };
+        self.problems.fields.push((field, what.to_owned()));
+    }
+
+    /// Reads the fields of a message inside the event's own. Where they stand is put together for problems only: it
+    /// would cost every event more than the checks.
+    fn inside<T>(&mut self, message: &'static str, read: impl FnOnce(&mut Self) -> T) -> T {
+        let outer = std::mem::replace(&mut self.within, message);
+        let read = read(self);
+        self.within = outer;
+        read
     }
 
     fn text_with(&mut self, field: &str, text: &str, check: fn(&str) -> Result<Text, BadText>) -> Text {
@@ -207,7 +219,7 @@ impl Reader {
             self.problem("occurred_at", "is missing; say when it happened");
         }
         let actor = match &m.actor {
-            Some(actor) => self.actor("actor", actor),
+            Some(actor) => self.inside("actor", |fields| fields.actor(actor)),
             None => {
                 self.problem("actor", "is missing; say who did it");
                 Actor { kind: ActorKind::Unknown, id: Text::own("-") }
@@ -247,13 +259,13 @@ impl Reader {
         }
     }
 
-    fn actor(&mut self, field: &str, m: &pb::Actor) -> Actor {
-        let kind = match self.named(&format!("{field}.kind"), m.kind) {
+    fn actor(&mut self, m: &pb::Actor) -> Actor {
+        let kind = match self.named("kind", m.kind) {
             pb::ActorKind::Unspecified => ActorKind::Unknown,
             pb::ActorKind::Human => ActorKind::Human,
             pb::ActorKind::Automation => ActorKind::Automation,
         };
-        Actor { kind, id: self.text(&format!("{field}.id"), &m.id) }
+        Actor { kind, id: self.text("id", &m.id) }
     }
 
     fn cause(&mut self, m: &pb::Cause) -> Cause {
@@ -277,13 +289,13 @@ impl Reader {
         }
     }
 
-    fn issued(&mut self, field: &str, m: &pb::TokenIssued) -> IssuedToken {
+    fn issued(&mut self, m: &pb::TokenIssued) -> IssuedToken {
         IssuedToken {
-            token: self.text(&format!("{field}.token"), &m.token),
-            digest: self.digest(&format!("{field}.digest"), &m.digest),
-            family: self.optional(&format!("{field}.family"), &m.family),
-            scopes: self.list(&format!("{field}.scopes"), &m.scopes),
-            expiry: self.expiry(&format!("{field}.expiry"), m.expiry.as_ref()),
+            token: self.text("token", &m.token),
+            digest: self.digest("digest", &m.digest),
+            family: self.optional("family", &m.family),
+            scopes: self.list("scopes", &m.scopes),
+            expiry: self.expiry("expiry", m.expiry.as_ref()),
         }
     }
 
@@ -405,10 +417,13 @@ impl Reader {
     fn token_fact(&mut self, fact: &pb::event::Fact) -> Fact {
         use pb::event::Fact as M;
         match fact {
-            M::TokenIssued(m) => Fact::TokenIssued(self.issued("token_issued", m)),
+            M::TokenIssued(m) => Fact::TokenIssued(self.inside("token_issued", |fields| fields.issued(m))),
             M::TokenRotated(m) => Fact::TokenRotated {
                 old: self.text("token_rotated.old_token", &m.old_token),
-                new: self.issued("token_rotated.new_token", &m.new_token.clone().unwrap_or_default()),
+                new: self.inside("token_rotated.new_token", |fields| match &m.new_token {
+                    Some(new) => fields.issued(new),
+                    None => fields.issued(&pb::TokenIssued::default()),
+                }),
                 overlap_until: self.time("token_rotated.overlap_until", m.overlap_until.as_ref()),
             },
             M::TokenExpired(m) => Fact::TokenExpired { token: self.text("token_expired.token", &m.token) },
@@ -497,7 +512,7 @@ impl Reader {
                 approved_by: m
                     .approved_by
                     .as_ref()
-                    .map(|a| self.actor("rollout_stage_changed.approved_by", a)),
+                    .map(|a| self.inside("rollout_stage_changed.approved_by", |fields| fields.actor(a))),
             },
             _ => Fact::Opaque,
         }

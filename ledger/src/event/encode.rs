@@ -1,6 +1,9 @@
 //! From events to messages, and to the bytes that are stored.
 
+use std::borrow::Borrow;
+
 use prost::Message;
+use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
 
 use super::{
     AccountKind, Actor, ActorKind, Annotations, Cause, Difference, Event, Expiry, Fact, IssuedToken,
@@ -9,11 +12,73 @@ use super::{
 use crate::pb;
 use crate::types::Time;
 
+/// Room for what most events take.
+const SENT_BYTES: usize = 256;
+
 /// The bytes of what an emitter sent, without id and emitter, which the entry's header holds. The same event gives the
-/// same bytes.
+/// same bytes: those of its message ([`to_message`]) without these two fields. What every event has is written without
+/// making a message of it first.
 #[must_use]
 pub fn encode_sent(event: &Event) -> Vec<u8> {
-    sent_message(event).encode_to_vec()
+    let mut out = Vec::with_capacity(SENT_BYTES);
+    if let Some(sequence) = event.emitter_sequence {
+        prost::encoding::uint64::encode(3, &sequence, &mut out);
+    }
+    prost::encoding::message::encode(4, &timestamp(event.occurred_at), &mut out);
+    put_actor(&mut out, &event.actor);
+    if event.cause != Cause::default() {
+        put_cause(&mut out, &event.cause);
+    }
+    put_text(&mut out, 7, text_of(event.account.as_ref()));
+    if let Some(fact) = fact(&event.fact) {
+        fact.encode(&mut out);
+    }
+    out
+}
+
+fn put_actor(out: &mut Vec<u8>, actor: &Actor) {
+    let (kind, id) = (actor_kind_message(actor.kind), actor.id.as_str());
+    let kind_bytes = if kind == 0 { 0 } else { prost::encoding::int32::encoded_len(1, &kind) };
+    put_head(out, 5, kind_bytes + text_bytes(id));
+    if kind != 0 {
+        prost::encoding::int32::encode(1, &kind, out);
+    }
+    put_text(out, 2, id);
+}
+
+fn put_cause(out: &mut Vec<u8>, cause: &Cause) {
+    let texts = [
+        text_of(cause.run.as_ref()),
+        text_of(cause.request.as_ref()),
+        text_of(cause.reason.as_ref()),
+        text_of(cause.correlation_id.as_ref()),
+    ];
+    put_head(out, 6, texts.iter().map(|text| text_bytes(text)).sum());
+    for (field, text) in (1..).zip(texts) {
+        put_text(out, field, text);
+    }
+}
+
+fn text_of<T: Borrow<str>>(text: Option<&T>) -> &str {
+    text.map(Borrow::borrow).unwrap_or_default()
+}
+
+/// Bytes of a field that holds a text, with its key of one byte; an empty one is left out.
+fn text_bytes(text: &str) -> usize {
+    if text.is_empty() { 0 } else { 1 + encoded_len_varint(text.len() as u64) + text.len() }
+}
+
+fn put_text(out: &mut Vec<u8>, field: u32, text: &str) {
+    if !text.is_empty() {
+        put_head(out, field, text.len());
+        out.extend_from_slice(text.as_bytes());
+    }
+}
+
+/// Key and length of a field of so many bytes.
+fn put_head(out: &mut Vec<u8>, field: u32, bytes: usize) {
+    encode_key(field, WireType::LengthDelimited, out);
+    encode_varint(bytes as u64, out);
 }
 
 /// The bytes that follow those of [`encode_sent`] in an entry; none where the ledger has nothing to add.
@@ -31,15 +96,6 @@ pub fn to_message(event: &Event) -> pb::Event {
     pb::Event {
         event_id: event.event_id.to_string(),
         emitter: event.emitter.to_string(),
-        ..sent_message(event)
-    }
-}
-
-/// As [`to_message`], without id and emitter.
-fn sent_message(event: &Event) -> pb::Event {
-    pb::Event {
-        event_id: String::new(),
-        emitter: String::new(),
         emitter_sequence: event.emitter_sequence,
         occurred_at: Some(timestamp(event.occurred_at)),
         actor: Some(actor_message(&event.actor)),
@@ -87,12 +143,16 @@ fn attributes(map: &std::collections::BTreeMap<Text, String>) -> std::collection
 /// An actor as a message.
 #[must_use]
 pub fn actor_message(actor: &Actor) -> pb::Actor {
-    let kind = match actor.kind {
+    pb::Actor { kind: actor_kind_message(actor.kind), id: actor.id.to_string() }
+}
+
+fn actor_kind_message(kind: ActorKind) -> i32 {
+    match kind {
         ActorKind::Unknown => pb::ActorKind::Unspecified,
         ActorKind::Human => pb::ActorKind::Human,
         ActorKind::Automation => pb::ActorKind::Automation,
-    };
-    pb::Actor { kind: kind.into(), id: actor.id.to_string() }
+    }
+    .into()
 }
 
 fn cause(cause: &Cause) -> pb::Cause {

@@ -52,10 +52,13 @@ const VALUE_BYTES_MIN: usize = {
 /// Three parts of at least 8 characters, and two dots.
 const WEB_TOKEN_BYTES_MIN: usize = 3 * 8 + 2;
 
+/// Nothing below is shorter, with a password in a URL.
+const SECRET_BYTES_MIN: usize = 16;
+
 /// What kind of secret a text looks like, if any.
 #[must_use]
 pub fn looks_like(text: &str) -> Option<&'static str> {
-    if text.len() < 16 {
+    if text.len() < SECRET_BYTES_MIN {
         return None;
     }
     let known = if has_long_word(text) { words(text).find_map(known_word) } else { None };
@@ -66,11 +69,19 @@ pub fn looks_like(text: &str) -> Option<&'static str> {
 /// has several: they need not be looked at word by word. Characters beyond ASCII may be white space, so they leave it
 /// to a closer look.
 fn has_long_word(text: &str) -> bool {
-    let mut word = 0;
-    text.bytes().any(|byte| {
-        word = if CUTS[usize::from(byte)] { 0 } else { word + 1 };
-        word >= VALUE_BYTES_MIN || !byte.is_ascii()
-    })
+    if !text.is_ascii() {
+        return true;
+    }
+    let bytes = text.as_bytes();
+    let mut from = 0;
+    // A long word that begins at `from` has no cut in as many bytes; looked at from its end, most of them are skipped.
+    while let Some(window) = bytes.get(from..from + VALUE_BYTES_MIN) {
+        match window.iter().rposition(|byte| CUTS[usize::from(*byte)]) {
+            Some(cut) => from += cut + 1,
+            None => return true,
+        }
+    }
+    false
 }
 
 /// Characters beside white space where a token's value cannot go on.
@@ -156,8 +167,9 @@ fn opaque(word: &str) -> Option<&'static str> {
 }
 
 fn embedded(text: &str) -> Option<&'static str> {
-    // What follows asks for a colon or for dashes in a row, which few texts have.
-    if !text.bytes().any(|b| b == b':') && !text.contains("-----") {
+    // What follows asks for a colon or for dashes in a row, which few texts have; these are found many bytes at a time.
+    let marked = text.bytes().fold(false, |found, byte| found | (byte == b':'));
+    if !marked && !text.contains("-----") {
         return None;
     }
     if text.contains("-----BEGIN") && text.contains("PRIVATE KEY") {

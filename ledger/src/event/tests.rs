@@ -47,6 +47,12 @@ proptest! {
     }
 
     #[test]
+    fn what_is_stored_of_an_event_is_its_message_without_id_and_emitter(event in testing::event()) {
+        let message = pb::Event { event_id: String::new(), emitter: String::new(), ..to_message(&event) };
+        prop_assert_eq!(encode_sent(&event), message.encode_to_vec());
+    }
+
+    #[test]
     fn an_event_comes_back_from_the_log_as_it_was_recorded(
         event in testing::event(), annotations in testing::annotations()
     ) {

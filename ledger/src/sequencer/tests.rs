@@ -78,7 +78,7 @@ fn single(event: Event) -> Request {
 }
 
 fn request(events: Vec<Event>) -> Request {
-    let proposals = events.into_iter().map(|event| Proposal { event, expected_version: None }).collect();
+    let proposals = events.into_iter().map(|event| Proposal::new(event, None)).collect();
     Request { proposals, atomic: false, validate_only: false, strict: false }
 }
 
@@ -232,7 +232,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         let event = (proptest::sample::select(pool), prop::bool::weighted(0.1))
             .prop_map(move |(event, changed)| other(event, changed));
         let proposal = (event, option::weighted(0.2, 0..3_u64))
-            .prop_map(|(event, expected_version)| Proposal { event, expected_version });
+            .prop_map(|(event, expected_version)| Proposal::new(event, expected_version));
         let request =
             (vec(proposal, 1..5), any::<bool>(), prop::bool::weighted(0.1), prop::bool::weighted(0.1))
                 .prop_map(|(proposals, atomic, validate_only, strict)| Request {

@@ -49,7 +49,7 @@ fn grow(log: &MemoryLog, uid: [u8; 16], prefix: &str, accounts: std::ops::Range<
     let disk = MemoryDisk::new();
     let state = recover(&disk, Path::new(DIR), log).state;
     let mut sequencer = Sequencer::new(state, log.tail(), LedgerName::default(), LedgerUid(uid)).unwrap();
-    let proposal = |n| Proposal { event: created(&format!("{prefix}{n}")), expected_version: None };
+    let proposal = |n| Proposal::new(created(&format!("{prefix}{n}")), None);
     let request = Request {
         proposals: accounts.map(proposal).collect(),
         atomic: false,

@@ -1,7 +1,9 @@
 //! All accounts in order of id, in chunks that copies share: a copy costs nothing when it is made, and a change after
 //! that copies what it touches.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::slot::Slot;
 use crate::event::AccountId;
@@ -18,6 +20,37 @@ pub(super) struct Accounts {
     /// Not one of them is empty.
     chunks: Arc<Vec<Chunk>>,
     len: usize,
+    places: Places,
+}
+
+/// Where accounts were seen last, by the hash of their ids. Each event asks for its account more than once, and each
+/// search compares a dozen ids that lie far apart in memory. A place may be out of date, or that of another account:
+/// whoever is told it looks whether the account is there.
+#[derive(Debug, Default)]
+struct Places(Vec<AtomicU64>);
+
+impl Places {
+    /// Makes room for so many accounts; those that were known are looked for once more.
+    fn make_room(&mut self, accounts: usize) {
+        if self.0.len() < accounts {
+            let places = (2 * accounts).next_power_of_two();
+            self.0 = std::iter::repeat_with(AtomicU64::default).take(places).collect();
+        }
+    }
+
+    fn of(&self, id: &AccountId) -> Option<&AtomicU64> {
+        let mut hasher = DefaultHasher::new();
+        id.hash(&mut hasher);
+        // There are a power of two of them, or none.
+        self.0.get(hasher.finish() as usize & self.0.len().wrapping_sub(1))
+    }
+}
+
+impl Clone for Places {
+    /// A copy of the accounts is asked for few of them.
+    fn clone(&self) -> Self {
+        Self::default()
+    }
 }
 
 impl Accounts {
@@ -26,14 +59,32 @@ impl Accounts {
     }
 
     pub(super) fn get(&self, id: &AccountId) -> Option<&Arc<Slot>> {
-        let chunk = self.chunks.get(self.chunk_of(id))?;
-        chunk.get(place(chunk, id).ok()?)
+        let (index, at) = self.find(id)?;
+        self.chunks.get(index)?.get(at)
+    }
+
+    /// The chunk that has an account, and where it stands there.
+    fn find(&self, id: &AccountId) -> Option<(usize, usize)> {
+        let place = self.places.of(id);
+        if let Some(place) = place {
+            let seen = place.load(Ordering::Relaxed);
+            let (index, at) = ((seen >> 32) as usize, (seen as u32) as usize);
+            let there = self.chunks.get(index).and_then(|chunk| chunk.get(at));
+            if there.is_some_and(|slot| slot.id() == id) {
+                return Some((index, at));
+            }
+        }
+        let index = self.chunk_of(id);
+        let at = self::place(self.chunks.get(index)?, id).ok()?;
+        if let Some(place) = place {
+            place.store((index as u64) << 32 | at as u64, Ordering::Relaxed);
+        }
+        Some((index, at))
     }
 
     /// An account to be changed.
     pub(super) fn get_mut(&mut self, id: &AccountId) -> Option<&mut Slot> {
-        let index = self.chunk_of(id);
-        let at = place(self.chunks.get(index)?, id).ok()?;
+        let (index, at) = self.find(id)?;
         let chunk = Arc::make_mut(Arc::make_mut(&mut self.chunks).get_mut(index)?);
         chunk.get_mut(at).map(Arc::make_mut)
     }
@@ -58,6 +109,7 @@ impl Accounts {
                 let appended = last && at == slots.len();
                 slots.insert(at, slot);
                 self.len += 1;
+                self.places.make_room(self.len);
                 if slots.len() > CHUNK_SLOTS {
                     // Ids that only ascend leave full chunks behind.
                     let right = slots.split_off(if appended { at } else { slots.len() / 2 });

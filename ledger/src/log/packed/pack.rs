@@ -84,6 +84,14 @@ impl SegmentLog {
         self.packing.try_lock().is_ok_and(|unfit| self.candidate(keep_hot, &unfit).is_some())
     }
 
+    /// How many segments before the newest `keep_hot` are not packed, whatever the reason.
+    #[must_use]
+    pub fn waits_for_packing(&self, keep_hot: usize) -> usize {
+        let view = self.view();
+        let cold = view.sealed.len().saturating_sub(keep_hot.max(1));
+        view.sealed.iter().take(cold).filter(|s| s.blocks.is_none() && s.footer.is_some()).count()
+    }
+
     /// How much of the log is packed.
     #[must_use]
     pub fn packed(&self) -> PackedTotals {
