@@ -144,10 +144,18 @@ impl Filter {
                 bit += 64 - bit % 64;
                 continue;
             }
-            for _ in 1..zeros {
-                rest &= rest - 1;
+            // Halves the stretch in which the last of them stands until it is one bit.
+            let mut width = 32;
+            while width > 0 {
+                let low = u64::from((rest & ((1 << width) - 1)).count_ones());
+                if low < zeros {
+                    zeros -= low;
+                    rest >>= width;
+                    bit += width;
+                }
+                width /= 2;
             }
-            return bit + u64::from(rest.trailing_zeros()) + 1;
+            return bit + 1;
         }
         bit
     }

@@ -10,6 +10,7 @@ pub(super) mod bytes;
 mod tests;
 
 use std::borrow::Borrow;
+use std::cmp::Ordering;
 use std::fmt;
 use std::io::{self, Write};
 use std::marker::PhantomData;
@@ -52,9 +53,47 @@ enum Blocks {
 /// Blocks in order of their keys, none empty.
 #[derive(Clone)]
 struct Many {
-    blocks: Vec<Arc<Vec<u8>>>,
+    blocks: Vec<Block>,
     /// How many records they have.
     len: usize,
+}
+
+/// A block with the beginning of its first key beside it: a table of thousands of records is searched without reaching
+/// for each block that is passed.
+#[derive(Clone)]
+struct Block {
+    head: Head,
+    bytes: Arc<Vec<u8>>,
+}
+
+impl Block {
+    fn new(bytes: Vec<u8>) -> Self {
+        Self { head: Head::of(block::first_key(&bytes)), bytes: Arc::new(bytes) }
+    }
+
+    /// Whether its first key is not greater than a key.
+    fn begins_before(&self, key: &[u8], head: Head) -> bool {
+        match self.head.cmp(&head) {
+            Ordering::Equal => block::first_key(&self.bytes) <= key,
+            unequal => unequal == Ordering::Less,
+        }
+    }
+}
+
+/// The first bytes of a key, filled up with zeros. Where those of two keys differ, the keys are in the same order.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Head(u64, u64, u64);
+
+impl Head {
+    fn of(key: &[u8]) -> Self {
+        let mut words = key.chunks(8).map(|word| {
+            let mut bytes = [0; 8];
+            bytes.iter_mut().zip(word).for_each(|(to, from)| *to = *from);
+            u64::from_be_bytes(bytes)
+        });
+        let mut next = || words.next().unwrap_or_default();
+        Self(next(), next(), next())
+    }
 }
 
 impl Blocks {
@@ -69,7 +108,7 @@ impl Blocks {
         match self {
             Self::One(block) if index == 0 => block,
             Self::One(_) => &[],
-            Self::Many(many) => many.blocks.get(index).map(|block| block.as_slice()).unwrap_or_default(),
+            Self::Many(many) => many.blocks.get(index).map(|block| block.bytes.as_slice()).unwrap_or_default(),
         }
     }
 
@@ -78,7 +117,8 @@ impl Blocks {
         match self {
             Self::One(_) => 0,
             Self::Many(many) => {
-                let begins_before = |block: &Arc<Vec<u8>>| block::first_key(block) <= key;
+                let head = Head::of(key);
+                let begins_before = |block: &Block| block.begins_before(key, head);
                 // Most events are about the newest token, which mostly is the last.
                 if many.blocks.last().is_some_and(begins_before) {
                     return many.blocks.len() - 1;
@@ -94,7 +134,10 @@ impl Blocks {
             Self::One(block) => *block = edit.made(block).into_boxed_slice(),
             Self::Many(many) => {
                 if let Some(block) = many.blocks.get_mut(index) {
-                    edit.make(Arc::make_mut(block));
+                    edit.make(Arc::make_mut(&mut block.bytes));
+                    if edit.place.start == 0 {
+                        block.head = Head::of(block::first_key(&block.bytes));
+                    }
                 }
             }
         }
@@ -103,7 +146,7 @@ impl Blocks {
     /// Puts two blocks in the place of one.
     fn put_two(&mut self, index: usize, (left, right): (Vec<u8>, Vec<u8>)) {
         let len = block::count(&left) + block::count(&right);
-        let pair = [Arc::new(left), Arc::new(right)];
+        let pair = [Block::new(left), Block::new(right)];
         match self {
             Self::One(_) => *self = Self::Many(Box::new(Many { blocks: pair.into(), len })),
             Self::Many(many) => {
@@ -130,7 +173,9 @@ impl Blocks {
     fn get_mut(&mut self, index: usize) -> Option<&mut [u8]> {
         match self {
             Self::One(block) => Some(block),
-            Self::Many(many) => many.blocks.get_mut(index).map(|block| Arc::make_mut(block).as_mut_slice()),
+            Self::Many(many) => {
+                many.blocks.get_mut(index).map(|block| Arc::make_mut(&mut block.bytes).as_mut_slice())
+            }
         }
     }
 }
@@ -328,7 +373,7 @@ impl<K: Borrow<str>, V: Packed> Table<K, V> {
             if count == 1 {
                 return Ok(Self { blocks: Blocks::One(block.into()), of: PhantomData });
             }
-            many.blocks.push(Arc::new(block.to_vec()));
+            many.blocks.push(Block::new(block.to_vec()));
         }
         let blocks = if count == 0 { Blocks::One(Box::default()) } else { Blocks::Many(Box::new(many)) };
         Ok(Self { blocks, of: PhantomData })
