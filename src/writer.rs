@@ -2,6 +2,7 @@
 //! durable. While one group is written the next one is decided and encoded.
 
 mod handle;
+mod output;
 mod upkeep;
 
 use std::cell::Cell;
@@ -26,23 +27,24 @@ use uuid::Uuid;
 
 pub use handle::{Answers, Begun, WriteError, Writer};
 use handle::{JOBS_MAX, Job};
+use output::{Ends, Output, Piece, Written};
 
 use crate::clock::Clock;
 use crate::metrics::LedgerMetrics;
 
 /// The writer takes no more requests while so many entries wait to be written.
-const PENDING_ENTRIES_MAX: usize = 16_384;
+const PENDING_ENTRIES_MAX: u64 = 16_384;
 /// How many requests are taken before the writer looks up from them.
 const JOBS_AT_ONCE_MAX: usize = 256;
 
-/// Where nothing is being written and so many entries wait, they are written at once, before the writer decides on more:
-/// otherwise large requests are decided on while the disk has nothing to do, and are answered all together, upon which
-/// the writer has nothing to do until all are sent anew.
-const WRITTEN_AT_ONCE: usize = 64;
+/// So many entries are handed over to be written before the writer decides on more: otherwise large requests are decided
+/// on while the disk has nothing to do, and are answered all together, upon which the writer has nothing to do until all
+/// are sent anew.
+const HANDED_OVER_AT_ONCE: usize = 64;
 
 /// A write that takes less with its sync keeps the thread that it is done on from other work no longer than a large
 /// request does.
-const QUICK_WRITE: Duration = Duration::from_micros(300);
+const QUICK_WRITE: Duration = Duration::from_micros(500);
 
 type Release = Box<dyn FnOnce(Result<(), WriteError>) + Send>;
 
@@ -92,7 +94,9 @@ pub fn start(parts: Parts) -> Result<(Writer, JoinHandle<()>), String> {
     }
     let (jobs, receiver) = mpsc::channel(JOBS_MAX);
     let (tail_sender, tail_receiver) = watch::channel(tail);
+    let tail_sender = Arc::new(tail_sender);
     let (stopped_sender, stopped_receiver) = watch::channel(parts.stopped);
+    let (output, ends) = Output::new(Arc::clone(&parts.log), Arc::clone(&tail_sender), parts.metrics.clone());
     let drive = Drive {
         sequencer,
         log: parts.log,
@@ -106,9 +110,13 @@ pub fn start(parts: Parts) -> Result<(Writer, JoinHandle<()>), String> {
         name: parts.name,
         uid: parts.uid,
         jobs: receiver,
-        tail: Arc::new(tail_sender),
+        tail: tail_sender,
         stopped: stopped_sender,
         waiting: VecDeque::new(),
+        handed_over: tail.next,
+        landed_to: tail.next,
+        ends,
+        output: Some(Box::new(output)),
         writing: None,
         upkeep: None,
         upkeep_not_before: Instant::now(),
@@ -139,7 +147,13 @@ struct Drive {
     stopped: watch::Sender<Option<String>>,
     /// Answers that wait until everything below their position is durable; positions never fall.
     waiting: VecDeque<(Position, Release)>,
-    writing: Option<JoinHandle<Written>>,
+    /// Everything below was handed over to be written, and of everything below the other there was word.
+    handed_over: Position,
+    landed_to: Position,
+    ends: Ends,
+    /// Here, or with the thread that writes.
+    output: Option<Box<Output>>,
+    writing: Option<JoinHandle<Box<Output>>>,
     upkeep: Option<JoinHandle<Result<Done, IdsError>>>,
     upkeep_not_before: Instant,
     write_time: WriteTime,
@@ -151,14 +165,6 @@ struct Drive {
     frozen: Option<(Frozen, Tail)>,
 }
 
-struct Written {
-    group: Vec<Record>,
-    result: Result<Tail, AppendError>,
-    /// Answers that rest on the group and were not told, since it is not durable.
-    untold: Vec<Release>,
-    took: Duration,
-}
-
 /// How long a write with its sync takes about; nothing before the first.
 #[derive(Debug, Default)]
 struct WriteTime(Option<Duration>);
@@ -168,16 +174,17 @@ impl WriteTime {
         self.0.is_some_and(|time| time < QUICK_WRITE)
     }
 
-    /// Learns of a slow write at once, and that writes are quick again little by little.
+    /// A write on a slow disk is noticed at once, one that was held up now and then is not.
     fn learn(&mut self, took: Duration) {
         let before = self.0.unwrap_or(took);
-        self.0 = Some(took.max((before * 7 + took) / 8));
+        self.0 = Some((before * 7 + took) / 8);
     }
 }
 
 enum Next {
     Job(Option<Job>),
     Written(Written),
+    WroteAll(Box<Output>),
     Upkept(Result<Done, IdsError>),
     Snapshot(u64),
 }
@@ -185,7 +192,7 @@ enum Next {
 impl Drive {
     async fn run(mut self) {
         let mut open = true;
-        while open || self.writing.is_some() {
+        while open || self.writing.is_some() || self.is_writing() {
             match self.next(open).await {
                 Next::Job(Some(job)) => self.take_all(job),
                 Next::Job(None) => open = false,
@@ -193,13 +200,17 @@ impl Drive {
                     self.landed(written).await;
                     self.upkeep();
                 }
+                Next::WroteAll(output) => {
+                    self.writing = None;
+                    self.output = Some(output);
+                }
                 Next::Upkept(done) => {
                     self.install(done);
                     self.upkeep();
                 }
                 Next::Snapshot(bytes) => self.snapshot_bytes = bytes,
             }
-            if let Some(written) = self.write_next() {
+            if let Some(written) = self.hand_over() {
                 self.landed(written).await;
                 self.upkeep();
             }
@@ -209,22 +220,24 @@ impl Drive {
 
     /// A writer that has stopped writes nothing more, but still tells everybody so.
     fn has_room(&self) -> bool {
-        self.sequencer.pending() < PENDING_ENTRIES_MAX || self.stopped.borrow().is_some()
+        let ahead = self.sequencer.tail().next.0.saturating_sub(self.landed_to.0);
+        ahead < PENDING_ENTRIES_MAX || self.stopped.borrow().is_some()
     }
 
-    /// Takes what waits as well, up to a group's worth, unless a write has landed meanwhile: its callers come first.
+    /// Whether word of something that was handed over is still to come.
+    fn is_writing(&self) -> bool {
+        self.landed_to < self.handed_over
+    }
+
+    /// Takes what waits as well, up to what is handed over together.
     fn take_all(&mut self, job: Job) {
         self.take(job);
         for _ in 1..JOBS_AT_ONCE_MAX {
-            let landed = self.writing.as_ref().is_some_and(JoinHandle::is_finished);
-            if landed || !self.has_room() {
+            if !self.has_room() || self.sequencer.pending() >= HANDED_OVER_AT_ONCE {
                 return;
             }
             let Ok(job) = self.jobs.try_recv() else { return };
             self.take(job);
-            if self.writing.is_none() && self.sequencer.pending() >= WRITTEN_AT_ONCE {
-                return;
-            }
         }
     }
 
@@ -232,10 +245,8 @@ impl Drive {
         let room = self.has_room();
         tokio::select! {
             biased;
-            written = joined(&mut self.writing) => {
-                self.writing = None;
-                Next::Written(written)
-            }
+            Some(written) = self.ends.written.recv() => Next::Written(written),
+            output = joined(&mut self.writing) => Next::WroteAll(output),
             done = joined(&mut self.upkeep) => {
                 self.upkeep = None;
                 Next::Upkept(done)
@@ -328,34 +339,27 @@ impl Drive {
         }
     }
 
-    /// Has the next group written, if there is one and none is being written: on another thread, so that what comes
-    /// meanwhile is decided. Where a single caller waits and syncs are quick, the two wake-ups that this takes would
-    /// cost the caller as much as the sync; then it is done here and now, and returned.
-    fn write_next(&mut self) -> Option<Written> {
-        if self.writing.is_some() || self.sequencer.pending() == 0 || self.stopped.borrow().is_some() {
-            return None;
-        }
-        let alone = self.waiting.len() == 1 && self.jobs.is_empty();
-        let group = self.sequencer.take_group();
-        let expected = self.tail.borrow().next;
-        let mut untold = self.resting_on(Position(expected.0 + group.len() as u64));
-        let (log, tail, metrics) = (Arc::clone(&self.log), Arc::clone(&self.tail), self.metrics.clone());
-        let write = move || {
-            let began = Instant::now();
-            let result = log.append(expected, &group);
-            let took = began.elapsed();
-            // Callers are told on this thread: they need not wait until the owner has time.
-            if let Ok(durable) = &result {
-                metrics.written(&group, durable);
-                tail.send_replace(*durable);
-                untold.drain(..).for_each(|release| release(Ok(())));
+    /// Has what was decided written, on another thread, so that what comes meanwhile is decided. Where a single caller
+    /// waits and syncs are quick, the two wake-ups that this takes would cost the caller as much as the sync; then it is
+    /// done here and now, and returned.
+    fn hand_over(&mut self) -> Option<Written> {
+        let alone = self.waiting.len() == 1 && self.jobs.is_empty() && !self.is_writing();
+        while self.sequencer.pending() > 0 && self.stopped.borrow().is_none() {
+            let records = self.sequencer.take_group();
+            self.handed_over = Position(self.handed_over.0 + records.len() as u64);
+            let piece = Piece { records, untold: self.resting_on(self.handed_over) };
+            let here = alone && self.sequencer.pending() == 0 && self.write_time.is_quick();
+            match &self.output {
+                Some(output) if here => return Some(output.write(piece)),
+                // Its other end is never dropped before this one.
+                _ => drop(self.ends.pieces.send(piece)),
             }
-            Written { group, result, untold, took }
-        };
-        if alone && self.write_time.is_quick() {
-            return Some(write());
         }
-        self.writing = Some(tokio::task::spawn_blocking(write));
+        if self.is_writing()
+            && let Some(output) = self.output.take()
+        {
+            self.writing = Some(tokio::task::spawn_blocking(|| output.write_all()));
+        }
         None
     }
 
@@ -367,24 +371,33 @@ impl Drive {
 
     async fn landed(&mut self, written: Written) {
         self.write_time.learn(written.took);
-        for release in written.untold.into_iter().rev() {
-            self.waiting.push_front((self.tail.borrow().next, release));
-        }
         match written.result {
             Ok(tail) => self.durable(&written.group, tail),
-            Err(AppendError::Full(e)) => {
-                tracing::warn!(ledger = %self.name, error = %e, "no room for new entries");
-                self.fail_waiting(&WriteError::Full(e.to_string()));
-                self.forget().await;
-            }
-            Err(e @ (AppendError::Unknown(_) | AppendError::Stopped(_) | AppendError::Moved { .. })) => {
-                self.stop(&e.to_string());
-                self.forget().await;
-            }
+            Err(error) => self.failed(error, written.untold).await,
         }
     }
 
+    /// Nothing that was handed over since is written: the thread that wrote has ended.
+    async fn failed(&mut self, error: AppendError, untold: Vec<Release>) {
+        if self.writing.is_some() {
+            self.output = Some(joined(&mut self.writing).await);
+        }
+        let behind = self.output.as_mut().map(|output| output.give_up()).unwrap_or_default();
+        self.handed_over = self.landed_to;
+        for release in untold.into_iter().chain(behind).rev() {
+            self.waiting.push_front((self.landed_to, release));
+        }
+        if let AppendError::Full(e) = error {
+            tracing::warn!(ledger = %self.name, error = %e, "no room for new entries");
+            self.fail_waiting(&WriteError::Full(e.to_string()));
+        } else {
+            self.stop(&error.to_string());
+        }
+        self.forget().await;
+    }
+
     fn durable(&mut self, group: &[Record], tail: Tail) {
+        self.landed_to = tail.next;
         let first = Position(tail.next.0 - group.len() as u64);
         for (record, position) in group.iter().zip(first.0..) {
             // An index that was made anew meanwhile may have learned the group from the log.
@@ -411,6 +424,8 @@ impl Drive {
         match Sequencer::new(recovered.state, recovered.tail, self.name.clone(), self.uid) {
             Ok(sequencer) => {
                 self.sequencer = sequencer;
+                self.handed_over = recovered.tail.next;
+                self.landed_to = recovered.tail.next;
                 self.frozen = None;
             }
             Err(_) => self.stop("the state does not fit the log"),

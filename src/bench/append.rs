@@ -28,7 +28,7 @@ pub struct Options {
     pub place: Place,
     /// Whether to measure also what the machine could do at most.
     pub floor: bool,
-    /// How long after the load the disk is weighed.
+    /// How long after the load, and after the projection has caught up, disk and memory are weighed.
     pub settle: Duration,
 }
 
@@ -90,7 +90,7 @@ pub struct ServerFigures {
     pub sealed_bytes_per_event: Option<f64>,
     /// Bytes of everything on the disk for each entry: log, ids, snapshots, projections.
     pub disk_bytes_per_event: f64,
-    /// Memory after the load, in bytes.
+    /// Memory after the load and the time to settle, in bytes.
     pub rss_bytes: u64,
     /// The most memory that it ever took, in bytes.
     pub peak_rss_bytes: u64,
@@ -186,10 +186,9 @@ async fn figures(
 ) -> Result<Option<ServerFigures>, BenchError> {
     let (Some(server), Some(data)) = (site.server(), site.data()) else { return Ok(None) };
     let Some((entries, lag_entries, lag)) = caught_up(server, &site.ledger).await? else { return Ok(None) };
-    let (Some(memory), Some((before, after))) = (server.memory(), cpu_before.zip(server.cpu())) else {
-        return Ok(None);
-    };
+    let Some((before, after)) = cpu_before.zip(server.cpu()) else { return Ok(None) };
     tokio::time::sleep(settle).await;
+    let Some(memory) = server.memory() else { return Ok(None) };
     let disk =
         disk_use(&data.join("ledgers").join(&site.ledger))?.with_rest(disk_use(&data.join("projections"))?);
     Ok(Some(ServerFigures {

@@ -154,7 +154,11 @@ impl Alarm {
         }
         let once = Timespec::try_from(left).map_err(std::io::Error::other)?;
         let never = Timespec { tv_sec: 0, tv_nsec: 0 };
-        timerfd_settime(self.0.get_ref(), TimerfdTimerFlags::empty(), &Itimerspec { it_interval: never, it_value: once })?;
+        timerfd_settime(
+            self.0.get_ref(),
+            TimerfdTimerFlags::empty(),
+            &Itimerspec { it_interval: never, it_value: once },
+        )?;
         // What is read is how often it rang.
         let mut rung = [0; 8];
         let read = |timer: &OwnedFd| Ok(rustix::io::read(timer, &mut rung)?);

@@ -87,7 +87,8 @@ struct Reader {
 
 impl Reader {
     fn problem(&mut self, field: &str, what: &str) {
-        let field = if self.within.is_empty() { field.to_owned() } else { format!("{}.{field}", self.within) };
+        let field =
+            if self.within.is_empty() { field.to_owned() } else { format!("{}.{field}", self.within) };
         self.problems.fields.push((field, what.to_owned()));
     }
 

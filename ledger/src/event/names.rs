@@ -91,7 +91,7 @@ impl Text {
 /// Whether a text has a control character. All of ASCII's are below the blank or 0x7f, which processors find many bytes
 /// at a time; only other alphabets are looked at character by character.
 fn has_control(text: &str) -> bool {
-    let plain = text.bytes().fold(true, |plain, byte| plain & (byte >= b' ') & (byte < 0x7f));
+    let plain = text.bytes().fold(true, |plain, byte| plain & (b' '..0x7f).contains(&byte));
     !plain && text.chars().any(char::is_control)
 }
 

@@ -25,6 +25,11 @@ impl Scale {
         if self == Self::Quick { "500ms" } else { "5s" }
     }
 
+    /// How long a server of ten million events has to pack what is sealed, and to give back what it no longer needs.
+    fn settle(self) -> &'static str {
+        if self == Self::Quick { "1s" } else { "30s" }
+    }
+
     fn ledgers(self) -> &'static str {
         if self == Self::Quick { "20" } else { "1000" }
     }
@@ -160,7 +165,11 @@ pub(super) const RUNS: &[Run] = &[
             if data.join("large").exists() {
                 return Ok(Vec::new());
             }
-            let line = format!("append --clients 8 --batch 1000 --events {}", scale.events(10_000_000));
+            let line = format!(
+                "append --clients 8 --batch 1000 --settle {} --events {}",
+                scale.settle(),
+                scale.events(10_000_000)
+            );
             kept(&line, data, "large")
         },
     },

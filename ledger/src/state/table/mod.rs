@@ -108,7 +108,9 @@ impl Blocks {
         match self {
             Self::One(block) if index == 0 => block,
             Self::One(_) => &[],
-            Self::Many(many) => many.blocks.get(index).map(|block| block.bytes.as_slice()).unwrap_or_default(),
+            Self::Many(many) => {
+                many.blocks.get(index).map(|block| block.bytes.as_slice()).unwrap_or_default()
+            }
         }
     }
 

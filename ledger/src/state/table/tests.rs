@@ -275,7 +275,12 @@ fn a_copy_shares_the_blocks_that_have_not_changed() {
     let (Blocks::Many(ours), Blocks::Many(theirs)) = (&table.blocks, &copy.blocks) else {
         panic!("one block")
     };
-    let shared = ours.blocks.iter().zip(&theirs.blocks).filter(|(a, b)| std::sync::Arc::ptr_eq(&a.bytes, &b.bytes)).count();
+    let shared = ours
+        .blocks
+        .iter()
+        .zip(&theirs.blocks)
+        .filter(|(a, b)| std::sync::Arc::ptr_eq(&a.bytes, &b.bytes))
+        .count();
     assert_eq!(shared, ours.blocks.len() - 1);
 }
 
