@@ -10,8 +10,8 @@ use super::site::{Place, Site, extent};
 use super::workload::{Cast, Mix, Workload};
 use super::{BenchError, load, rounded};
 
-/// How long everything has to come to rest.
-const REST: Duration = Duration::from_secs(2);
+/// How long everything has to come to rest: the runtime keeps a thread without work for ten seconds.
+const REST: Duration = Duration::from_secs(12);
 /// Ledgers that are appended to at the same time.
 const AT_ONCE: usize = 8;
 

@@ -117,3 +117,93 @@ impl Output {
         Some(group)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::Mutex;
+
+    use ledger::log::ReadError;
+    use ledger::types::{LedgerName, Link, Position};
+
+    use super::*;
+    use crate::metrics::Metrics;
+    use crate::writer::WriteError;
+
+    /// Remembers how large the groups were, and is full at one of them.
+    struct Sizes {
+        groups: Mutex<Vec<usize>>,
+        full_at: usize,
+    }
+
+    impl LogStore for Sizes {
+        fn tail(&self) -> Tail {
+            Tail::default()
+        }
+
+        fn append(&self, expected: Position, group: &[Record]) -> Result<Tail, AppendError> {
+            let mut groups = self.groups.lock().unwrap();
+            if groups.len() == self.full_at {
+                return Err(AppendError::Full(io::Error::from(io::ErrorKind::StorageFull)));
+            }
+            groups.push(group.len());
+            Ok(Tail { next: Position(expected.0 + group.len() as u64), ..Tail::default() })
+        }
+
+        fn read(&self, _: Position, _: usize) -> Result<Vec<Record>, ReadError> {
+            Ok(Vec::new())
+        }
+    }
+
+    type Told = Arc<Mutex<Vec<(usize, Result<(), WriteError>)>>>;
+
+    /// Hands over pieces of these numbers of entries, and writes until no more comes. What was written, and told to whom.
+    fn write(pieces: &[usize], entry_bytes: usize, full_at: usize) -> (Vec<usize>, Box<Output>, Ends, Told) {
+        let log = Arc::new(Sizes { groups: Mutex::default(), full_at });
+        let tail = Arc::new(watch::channel(Tail::default()).0);
+        let metrics = Metrics::default().of(&LedgerName::default());
+        let (output, ends) = Output::new(Arc::clone(&log) as Arc<dyn LogStore>, tail, metrics);
+        let told = Told::default();
+        for (number, entries) in pieces.iter().enumerate() {
+            let record = Record::new(vec![7; entry_bytes].into(), Link::default(), (0, 1));
+            let told = Arc::clone(&told);
+            let release: Release = Box::new(move |outcome| told.lock().unwrap().push((number, outcome)));
+            let piece = Piece { records: vec![record; *entries], untold: vec![release] };
+            assert!(ends.pieces.send(piece).is_ok());
+        }
+        let output = Box::new(output).write_all();
+        let groups = log.groups.lock().unwrap().clone();
+        (groups, output, ends, told)
+    }
+
+    #[test]
+    fn a_group_has_as_many_whole_pieces_as_fit_and_all_are_told_in_order() {
+        let (groups, mut output, mut ends, told) =
+            write(&[5_000, 3_000, 193, 8_000, 192, 1], 100, usize::MAX);
+        assert_eq!(groups, [8_000, 193, GROUP_ENTRIES_MAX, 1]);
+        assert_eq!(*told.lock().unwrap(), [0, 1, 2, 3, 4, 5].map(|number| (number, Ok(()))));
+        assert!(output.give_up().is_empty());
+        let words = std::iter::from_fn(|| ends.written.try_recv().ok());
+        assert!(
+            words
+                .map(|written| (written.group.len(), written.untold.len()))
+                .eq(groups.iter().map(|n| (*n, 0)))
+        );
+        let (groups, ..) = write(&[100, 30, 10], 60_000, usize::MAX);
+        assert_eq!(groups, [130, 10], "more than 8 MiB are not written at once");
+    }
+
+    #[test]
+    fn nothing_behind_a_write_that_failed_is_written_or_told() {
+        let (groups, mut output, mut ends, told) = write(&[8_000, 193, 8_000, 1], 100, 1);
+        assert_eq!(groups, [8_000]);
+        assert_eq!(*told.lock().unwrap(), [(0, Ok(()))]);
+        assert!(ends.written.try_recv().is_ok_and(|first| first.result.is_ok()));
+        let failed = ends.written.try_recv().unwrap();
+        assert!(matches!(failed.result, Err(AppendError::Full(_))));
+        let untold = failed.untold.into_iter().chain(output.give_up());
+        untold.for_each(|release| release(Err(WriteError::Busy)));
+        assert_eq!(told.lock().unwrap()[1..], [1, 2, 3].map(|number| (number, Err(WriteError::Busy))));
+        assert!(ends.written.try_recv().is_err());
+    }
+}

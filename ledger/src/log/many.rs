@@ -11,10 +11,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 
 use crate::disk::DiskFile;
-use crate::entry::{self, Record};
+use crate::entry::{self, Linker, Record};
 use crate::types::Position;
 
-use super::frame::{self, FRAME_HEADER_BYTES, Found, FrameHeader};
+use super::frame::{self, FRAME_HEADER_BYTES, FrameHeader};
 use super::index::STRIDE;
 use super::read::{continues, read_range};
 use super::segments::SegmentLog;
@@ -86,6 +86,13 @@ impl Place {
     }
 }
 
+/// An entry that was found where it should stand. Links are made of all together, which is several times as fast.
+#[derive(Clone)]
+struct Found {
+    entry: Bytes,
+    batch: (u16, u16),
+}
+
 /// Places in one file, ascending.
 struct InFile {
     file: Arc<dyn DiskFile>,
@@ -97,12 +104,18 @@ impl SegmentLog {
     pub(crate) fn read_positions(&self, positions: &[Position]) -> Result<Vec<Record>, ReadError> {
         let mut order: Vec<(Position, usize)> = positions.iter().copied().zip(0..).collect();
         order.sort_unstable();
-        let mut found: Vec<Option<Record>> = vec![None; positions.len()];
+        let mut found: Vec<Option<Found>> = vec![None; positions.len()];
         for one in self.places(order)? {
             one.read(&mut found)?;
         }
-        let records = found.into_iter().zip(positions).map(|(record, position)| match record {
-            Some(record) => Ok(record),
+        let entries: Vec<&[u8]> = found.iter().flatten().map(|found| found.entry.as_ref()).collect();
+        let mut linker = Linker::default();
+        let mut links = linker.links(&entries).iter();
+        let records = found.iter().zip(positions).map(|(found, position)| match found {
+            Some(Found { entry, batch }) => {
+                let link = links.next().copied().unwrap_or_else(|| entry::link(entry));
+                Ok(Record::new(entry.clone(), link, *batch))
+            }
             // Without a hint of where it stands.
             None => read_one(self, *position),
         });
@@ -176,7 +189,7 @@ fn place(nth: usize, position: Position, block: (Position, u64), sizes: &[u16]) 
 
 impl InFile {
     /// Reads what stands at the places. What is not what it should be stays unread.
-    fn read(&self, found: &mut [Option<Record>]) -> Result<(), ReadError> {
+    fn read(&self, found: &mut [Option<Found>]) -> Result<(), ReadError> {
         let mut rest = self.places.as_slice();
         while let Some(first) = rest.first() {
             let near = |pair: &[Place]| {
@@ -188,7 +201,7 @@ impl InFile {
             let bytes = Bytes::from(read_range(self.file.as_ref(), first.offset, end)?);
             for place in now {
                 if let Some(slot) = found.get_mut(place.nth) {
-                    *slot = self.record(place, &bytes, first.offset);
+                    *slot = self.found(place, &bytes, first.offset);
                 }
             }
             rest = later;
@@ -197,12 +210,14 @@ impl InFile {
     }
 
     /// The entry at a place, checked as every entry is that is read.
-    fn record(&self, place: &Place, bytes: &Bytes, bytes_offset: u64) -> Option<Record> {
+    fn found(&self, place: &Place, bytes: &Bytes, bytes_offset: u64) -> Option<Found> {
         let at = usize::try_from(place.offset - bytes_offset).ok()?;
         let (uid, position) = (self.span.uid, place.position);
-        let Found::Whole(header, entry) = frame::look(bytes.get(at..)?, uid, position) else { return None };
+        let frame::Found::Whole(header, entry) = frame::look(bytes.get(at..)?, uid, position) else {
+            return None;
+        };
         continues(entry, uid, position, None).ok()?;
-        Some(Record::new(bytes.slice_ref(entry), entry::link(entry), header.batch))
+        Some(Found { entry: bytes.slice_ref(entry), batch: header.batch })
     }
 }
 

@@ -232,7 +232,7 @@ impl Bench {
     /// Whether the clients share one thread: what they do is little, and threads that wake each other would take a third
     /// of a small machine's processors from the server that is measured.
     pub(super) fn on_one_thread(&self) -> bool {
-        matches!(self.what, What::Append(_))
+        matches!(self.what, What::Append(_) | What::Query(_))
     }
 
     /// Carries it out.

@@ -206,11 +206,11 @@ pub(super) const PROMISES: &[Promise] = &[
     }),
     promise!(
         "bytes-sealed",
-        "bytes of the log for each event, sealed",
+        "bytes of the log for each event, sealed, of 10 M",
         AtMost(150.0),
-        &["million"],
-        false,
-        |r| figure(r, "million", "/server/sealed_bytes_per_event")
+        &["ten-million"],
+        true,
+        |r| figure(r, "ten-million", "/server/sealed_bytes_per_event")
     ),
     promise!(
         "bytes-all",
