@@ -108,6 +108,16 @@ fn the_disk_of_every_round_is_noted() {
 }
 
 #[test]
+fn rounds_that_did_not_ask_the_disk_leave_what_is_known_of_it() {
+    let page = format!("{BEGIN}\n{END}\n");
+    let known = fill(&page, &[], &[], &regime(&[round(1.0), Round::new()])).unwrap();
+    let kept = fill(&known, &[], &[], &regime(&[Round::new()])).unwrap();
+    assert!(kept == known && kept.contains("p50 in us: 64, not known."), "{kept}");
+    let unknown = fill(&page, &[], &[], &regime(&[Round::new()])).unwrap();
+    assert!(unknown.contains("p50 in us: not known."), "{unknown}");
+}
+
+#[test]
 fn what_takes_long_is_measured_only_when_asked_for() {
     let measured = |arguments: &[&str]| -> Vec<&str> {
         Options::parse(arguments).unwrap().promises().into_iter().map(|promise| promise.name).collect()
