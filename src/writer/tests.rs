@@ -6,9 +6,10 @@ use std::sync::Arc;
 use ledger::disk::Disk;
 use ledger::disk::testing::{Failure, FaultyDisk, MemoryDisk};
 use ledger::entry;
+use ledger::entry::Record;
 use ledger::event::{self, Recorded};
 use ledger::ids::{IdIndex, IdOptions};
-use ledger::log::{LogStore, SegmentLog, SegmentOptions};
+use ledger::log::{AppendError, LogStore, ReadError, SegmentLog, SegmentOptions, Tail};
 use ledger::sequencer::{Proposal, Receipt, Request};
 use ledger::snapshot;
 use ledger::types::{LedgerName, LedgerUid, Position, Time};
@@ -50,6 +51,11 @@ struct Open {
 }
 
 fn open(disk: Arc<dyn Disk>) -> Open {
+    open_through(disk, |log| log)
+}
+
+/// The writer has its log through something that stands before it.
+fn open_through(disk: Arc<dyn Disk>, through: impl FnOnce(Arc<SegmentLog>) -> Arc<dyn LogStore>) -> Open {
     let options = SegmentOptions {
         first_segment_bytes: 4096,
         segment_bytes_max: 16_384,
@@ -75,7 +81,7 @@ fn open(disk: Arc<dyn Disk>) -> Open {
     };
     let parts = Parts {
         name: LedgerName::default(),
-        log: log.clone(),
+        log: through(log.clone()),
         prepare: Arc::new(prepare),
         ids,
         learn_ids,
@@ -313,4 +319,49 @@ fn one_slow_write_is_enough_to_do_the_next_ones_elsewhere_and_many_quick_ones_br
     (0..20).for_each(|_| time.learn(QUICK_WRITE / 3));
     time.learn(QUICK_WRITE * 2);
     assert!(time.is_quick(), "one write was held up");
+}
+
+/// A log whose disk takes its time: a write begins when it is let through.
+struct Slow {
+    log: Arc<SegmentLog>,
+    through: std::sync::Mutex<std::sync::mpsc::Receiver<()>>,
+    begun: tokio::sync::mpsc::UnboundedSender<()>,
+}
+
+impl LogStore for Slow {
+    fn tail(&self) -> Tail {
+        self.log.tail()
+    }
+
+    fn append(&self, expected: Position, group: &[Record]) -> Result<Tail, AppendError> {
+        self.begun.send(()).unwrap();
+        self.through.lock().unwrap().recv().unwrap();
+        self.log.append(expected, group)
+    }
+
+    fn read(&self, from: Position, bytes_max: usize) -> Result<Vec<Record>, ReadError> {
+        self.log.read(from, bytes_max)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_is_found_once_it_is_durable_and_from_then_on() {
+    let (let_through, through) = std::sync::mpsc::channel();
+    let (begun, mut begins) = tokio::sync::mpsc::unbounded_channel();
+    let slow = |log| Arc::new(Slow { log, through: through.into(), begun }) as Arc<dyn LogStore>;
+    let open = open_through(Arc::new(MemoryDisk::new()), slow);
+    for number in 1..50 {
+        let (writer, asked) = (open.writer.clone(), request([number]));
+        let append = tokio::spawn(async move { writer.append(asked).await });
+        begins.recv().await.unwrap();
+        let find = || open.writer.find("tests".parse().unwrap(), Uuid::from_u128(number));
+        // The writer is free to answer only where it does not write itself, as it does for a single caller later on.
+        if number == 1 {
+            assert_eq!(find().await, Ok(None), "it is being written");
+        }
+        let_through.send(()).unwrap();
+        append.await.unwrap().unwrap();
+        assert_eq!(find().await, Ok(Some(Position(number as u64))), "its caller was told");
+    }
+    open.close().await;
 }
