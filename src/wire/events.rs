@@ -4,7 +4,7 @@
 //! and what takes care of events that this program does not know.
 
 use ledger::entry::{self, Header, Record};
-use ledger::event::timestamp;
+use ledger::event::{delimited_bytes, put_delimited, put_head, timestamp};
 use ledger::log::ReadError;
 use ledger::replay;
 use ledger::types::Position;
@@ -89,8 +89,7 @@ fn put_spliced(out: &mut Vec<u8>, header: &Header, link: &[u8; 32], stored: &[u8
     }
     put_delimited(out, 2, link);
     prost::encoding::message::encode(3, &recorded_at, out);
-    encode_key(4, WireType::LengthDelimited, out);
-    encode_varint(event_bytes as u64, out);
+    put_head(out, 4, event_bytes);
     put_delimited(out, 1, header.event_id.hyphenated().encode_lower(&mut [0; 36]).as_bytes());
     put_delimited(out, 2, emitter);
     out.extend_from_slice(stored);
@@ -99,17 +98,6 @@ fn put_spliced(out: &mut Vec<u8>, header: &Header, link: &[u8; 32], stored: &[u8
 /// Bytes of a field that holds a number, with its key of one byte; a zero is left out.
 fn number_bytes(number: u64) -> usize {
     if number == 0 { 0 } else { 1 + encoded_len_varint(number) }
-}
-
-/// Bytes of a field that holds `bytes` bytes, with its key of one byte and its length.
-fn delimited_bytes(bytes: usize) -> usize {
-    1 + encoded_len_varint(bytes as u64) + bytes
-}
-
-fn put_delimited(out: &mut Vec<u8>, field: u32, bytes: &[u8]) {
-    encode_key(field, WireType::LengthDelimited, out);
-    encode_varint(bytes.len() as u64, out);
-    out.extend_from_slice(bytes);
 }
 
 #[cfg(test)]

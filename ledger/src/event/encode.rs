@@ -63,20 +63,32 @@ fn text_of<T: Borrow<str>>(text: Option<&T>) -> &str {
     text.map(Borrow::borrow).unwrap_or_default()
 }
 
-/// Bytes of a field that holds a text, with its key of one byte; an empty one is left out.
+/// What [`put_text`] puts.
 fn text_bytes(text: &str) -> usize {
-    if text.is_empty() { 0 } else { 1 + encoded_len_varint(text.len() as u64) + text.len() }
+    if text.is_empty() { 0 } else { delimited_bytes(text.len()) }
 }
 
+/// Puts a text; an empty one is left out.
 fn put_text(out: &mut Vec<u8>, field: u32, text: &str) {
     if !text.is_empty() {
-        put_head(out, field, text.len());
-        out.extend_from_slice(text.as_bytes());
+        put_delimited(out, field, text.as_bytes());
     }
 }
 
-/// Key and length of a field of so many bytes.
-fn put_head(out: &mut Vec<u8>, field: u32, bytes: usize) {
+/// Bytes of a field that holds so many bytes, with its key of one byte (a field below 16) and its length.
+#[must_use]
+pub fn delimited_bytes(bytes: usize) -> usize {
+    1 + encoded_len_varint(bytes as u64) + bytes
+}
+
+/// Puts a field that holds bytes: a text, or a message that is encoded already.
+pub fn put_delimited(out: &mut Vec<u8>, field: u32, bytes: &[u8]) {
+    put_head(out, field, bytes.len());
+    out.extend_from_slice(bytes);
+}
+
+/// Puts the key and the length of a field whose bytes follow.
+pub fn put_head(out: &mut Vec<u8>, field: u32, bytes: usize) {
     encode_key(field, WireType::LengthDelimited, out);
     encode_varint(bytes as u64, out);
 }

@@ -206,6 +206,14 @@ pub(super) const PROMISES: &[Promise] = &[
     }),
     promise!(
         "bytes-sealed",
+        "bytes of the log for each event, sealed",
+        AtMost(150.0),
+        &["million"],
+        false,
+        |r| figure(r, "million", "/server/sealed_bytes_per_event")
+    ),
+    promise!(
+        "bytes-sealed-10m",
         "bytes of the log for each event, sealed, of 10 M",
         AtMost(150.0),
         &["ten-million"],
