@@ -12,8 +12,6 @@ use ledger::types::{LedgerName, Position};
 use crate::metrics::LedgerMetrics;
 use crate::priority;
 
-/// How many sealed segments of a log are left as they are: the newest, which are read the most.
-const KEEP_HOT: usize = 2;
 /// The least pause between two segments. It is never shorter than packing the last one took.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 /// Where a log grows by so many entries a second, appends are at full speed, and packing leaves them the processor for
@@ -160,7 +158,7 @@ impl Shared {
         while let Some(log) = packed.log.upgrade().filter(|_| !self.stopping()) {
             let began = Instant::now();
             let piece = Cell::new(Piece::begin(&log));
-            match log.pack_next(KEEP_HOT, &|| self.goes_on(&log, &piece)) {
+            match log.pack_next(&|| self.goes_on(&log, &piece)) {
                 Ok(Some(segment)) => {
                     packed.metrics.packed(&log.packed());
                     tracing::debug!(
@@ -187,7 +185,7 @@ impl Shared {
     fn goes_on(&self, log: &SegmentLog, piece: &Cell<Piece>) -> bool {
         let (done, took) = (piece.get(), piece.get().began.elapsed());
         if let Some(pause) = done.yields(took, log.tail().next)
-            && log.waits_for_packing(KEEP_HOT) < WAITING_SEGMENTS_MAX
+            && log.waits_for_packing() < WAITING_SEGMENTS_MAX
         {
             self.pause(pause);
         }
@@ -258,7 +256,7 @@ mod tests {
         packer.add(name.clone(), &log, metrics.of(&name));
         grow(&log, 60);
         packer.wake();
-        until("all but the newest are packed", || log.packed().segments > 0 && !log.wants_packing(KEEP_HOT));
+        until("all that is sealed is packed", || log.packed().segments > 0 && log.waits_for_packing() == 0);
         let totals = log.packed();
         until("the metrics follow", || {
             let text = metrics.text();
@@ -296,7 +294,7 @@ mod tests {
         grow(&log, 60);
         packer.add(name.clone(), &log, Metrics::default().of(&name));
         packer.join();
-        assert!(log.wants_packing(KEEP_HOT));
+        assert!(log.waits_for_packing() > 0);
         assert_eq!(log.packed().segments, 0);
     }
 

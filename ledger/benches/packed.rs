@@ -114,10 +114,10 @@ fn measure(dir: &Path) -> Fallible<()> {
     let (log, _) = SegmentLog::open(Arc::new(RealDisk), dir, SegmentOptions::default())?;
     println!("opened in {:?}", began.elapsed());
     let mut times = Vec::new();
-    reading("hot   ", &log, last_sealed(dir)?)?;
+    reading("hot   ", &log, first_open(dir)?)?;
     loop {
         let began = Instant::now();
-        let Some(segment) = log.pack_next(1, &|| true)? else { break };
+        let Some(segment) = log.pack_next(&|| true)? else { break };
         times.push(began.elapsed().as_secs_f64());
         end = segment.first.0 + segment.entries;
         packed.push(segment);
@@ -139,15 +139,15 @@ fn measure(dir: &Path) -> Fallible<()> {
     Ok(())
 }
 
-/// The position behind the last sealed segment but the newest.
-fn last_sealed(dir: &Path) -> Fallible<u64> {
+/// The position behind all that is sealed.
+fn first_open(dir: &Path) -> Fallible<u64> {
     let mut firsts = Vec::new();
     for file in std::fs::read_dir(dir.join("log"))? {
         let name = file?.file_name().into_string().unwrap_or_default();
         firsts.extend(name.strip_suffix(".seg").and_then(|first| first.parse::<u64>().ok()));
     }
     firsts.sort_unstable();
-    Ok(firsts.get(firsts.len().saturating_sub(2)).copied().unwrap_or(0))
+    Ok(firsts.get(firsts.len().saturating_sub(1)).copied().unwrap_or(0))
 }
 
 fn main() -> Fallible<()> {

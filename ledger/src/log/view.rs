@@ -29,6 +29,13 @@ pub(crate) struct Sealed {
     pub(crate) blocks: Option<Blocks>,
 }
 
+impl Sealed {
+    /// Whether it is as it was written: not packed, and with a sound footer.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.blocks.is_none() && self.footer.is_some()
+    }
+}
+
 /// The segment that is being written, as far as it is durable.
 #[derive(Debug)]
 pub(crate) struct OpenSegment {
@@ -86,6 +93,15 @@ fn nearest(strides: &[(Position, u64)], position: Position) -> Option<(Position,
 }
 
 impl View {
+    /// The sealed segments behind which another one stands. A segment without a successor is judged as the last one at a
+    /// start, which it must not be while it is rewritten.
+    pub(crate) fn cold(&self) -> &[Arc<Sealed>] {
+        match (self.open.is_some(), self.sealed.split_last()) {
+            (false, Some((_, before))) => before,
+            _ => &self.sealed,
+        }
+    }
+
     /// Whether damage touches no entry: a file that should not be there.
     pub(crate) fn is_beside_entries(&self, damage: &Damage) -> bool {
         self.unknown.contains(&damage.file)

@@ -49,8 +49,8 @@ pub enum PackError {
 
 impl SegmentLog {
     /// Packs the oldest segment that is to be packed, and gives it; `None` where there is none, where another call is
-    /// packing already, or where `go_on`, which is asked every few hundred kilobytes, said no meanwhile. The newest
-    /// `keep_hot` sealed segments are left as they are, and always the newest; of a damaged log, all are.
+    /// packing already, or where `go_on`, which is asked every few hundred kilobytes, said no meanwhile. The last segment
+    /// of a log is left as it is; of a damaged log, all are.
     ///
     /// Appends and reads go on meanwhile.
     ///
@@ -58,7 +58,6 @@ impl SegmentLog {
     /// [`PackError`].
     pub fn pack_next(
         &self,
-        keep_hot: usize,
         go_on: &dyn Fn() -> bool,
     ) -> Result<Option<PackedSegment>, PackError> {
         let mut unfit = match self.packing.try_lock() {
@@ -66,7 +65,7 @@ impl SegmentLog {
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return Ok(None),
         };
-        let Some(sealed) = self.candidate(keep_hot, &unfit) else { return Ok(None) };
+        let Some(sealed) = self.candidate(&unfit) else { return Ok(None) };
         let packed = self.pack(&sealed, go_on);
         if !matches!(packed, Ok(Some(_))) {
             // What is left of it is removed here or, where that fails too, by the next try or start.
@@ -78,18 +77,10 @@ impl SegmentLog {
         packed
     }
 
-    /// Whether there is a segment to pack.
+    /// How many segments could be packed and are not, whatever the reason.
     #[must_use]
-    pub fn wants_packing(&self, keep_hot: usize) -> bool {
-        self.packing.try_lock().is_ok_and(|unfit| self.candidate(keep_hot, &unfit).is_some())
-    }
-
-    /// How many segments before the newest `keep_hot` are not packed, whatever the reason.
-    #[must_use]
-    pub fn waits_for_packing(&self, keep_hot: usize) -> usize {
-        let view = self.view();
-        let cold = view.sealed.len().saturating_sub(keep_hot.max(1));
-        view.sealed.iter().take(cold).filter(|s| s.blocks.is_none() && s.footer.is_some()).count()
+    pub fn waits_for_packing(&self) -> usize {
+        self.view().cold().iter().filter(|sealed| sealed.is_plain()).count()
     }
 
     /// How much of the log is packed.
@@ -109,14 +100,13 @@ impl SegmentLog {
     }
 
     /// The oldest segment that is to be packed.
-    fn candidate(&self, keep_hot: usize, unfit: &[Position]) -> Option<Arc<Sealed>> {
+    fn candidate(&self, unfit: &[Position]) -> Option<Arc<Sealed>> {
         let view = self.view();
         if !view.damage.is_empty() {
             return None;
         }
-        let cold = view.sealed.len().saturating_sub(keep_hot.max(1));
-        let fit = |s: &&Arc<Sealed>| s.blocks.is_none() && s.footer.is_some() && !unfit.contains(&s.first);
-        view.sealed.iter().take(cold).find(fit).map(Arc::clone)
+        let fit = |sealed: &&Arc<Sealed>| sealed.is_plain() && !unfit.contains(&sealed.first);
+        view.cold().iter().find(fit).map(Arc::clone)
     }
 
     fn pack(

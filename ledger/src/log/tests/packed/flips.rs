@@ -24,7 +24,7 @@ fn number(bytes: &[u8], at: usize) -> usize {
 fn packed(segment: usize) -> Packed {
     let (disk, log, records) = hot(4);
     for _ in 0..=segment {
-        pack(&log, 1).unwrap();
+        pack(&log).unwrap();
     }
     let (first, next) = (log.view().sealed[segment].first, log.view().sealed[segment].next.0);
     let bytes = disk.bytes(&path(first)).unwrap();

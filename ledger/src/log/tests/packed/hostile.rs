@@ -3,9 +3,9 @@
 use super::*;
 use crate::log::ReadError;
 
-/// A log of which the first two segments are packed; the second is to be tampered with.
+/// A log of which the first two segments are packed; the second, before the open one, is to be tampered with.
 fn log() -> (MemoryDisk, Vec<Record>, PathBuf, Vec<u8>) {
-    let (disk, log, records) = hot(3);
+    let (disk, log, records) = hot(2);
     assert_eq!(pack_all(&log), 2);
     let path = path(log.view().sealed[1].first);
     let bytes = disk.bytes(&path).unwrap();

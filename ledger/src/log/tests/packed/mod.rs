@@ -30,13 +30,13 @@ fn grow(log: &SegmentLog, sealed: usize) -> Vec<Record> {
     records
 }
 
-fn pack(log: &SegmentLog, keep_hot: usize) -> Option<PackedSegment> {
-    log.pack_next(keep_hot, &|| true).unwrap()
+fn pack(log: &SegmentLog) -> Option<PackedSegment> {
+    log.pack_next(&|| true).unwrap()
 }
 
 /// Packs all that can be packed.
 fn pack_all(log: &SegmentLog) -> usize {
-    std::iter::from_fn(|| pack(log, 1)).count()
+    std::iter::from_fn(|| pack(log)).count()
 }
 
 fn path(first: Position) -> PathBuf {
@@ -77,20 +77,17 @@ fn the_oldest_sealed_segments_are_packed_and_serve_what_they_served() {
     let firsts: Vec<Position> = log.view().sealed.iter().map(|s| s.first).collect();
     let before: Vec<usize> = firsts.iter().map(|f| disk.bytes(&path(*f)).unwrap().len()).collect();
     for n in 0..3 {
-        assert!(log.wants_packing(2));
-        assert!(log.waits_for_packing(2) > 0);
-        let packed = pack(&log, 2).unwrap();
+        assert_eq!(log.waits_for_packing(), 5 - n);
+        let packed = pack(&log).unwrap();
         assert_eq!((packed.first, packed.bytes_before), (firsts[n], before[n] as u64));
         assert_eq!(packed.bytes, disk.bytes(&path(firsts[n])).unwrap().len() as u64);
         assert!(packed.bytes < packed.bytes_before, "{packed:?}");
         serves(&log, &records);
     }
-    assert_eq!((log.wants_packing(2), log.waits_for_packing(2)), (false, 0));
-    assert_eq!(pack(&log, 2), None, "the newest two stay as they are");
     let totals = log.packed();
     assert_eq!((totals.segments, totals.bytes_before), (3, before[..3].iter().sum::<usize>() as u64));
     records.extend(grow(&log, 7));
-    assert_eq!(pack_all(&log), 3);
+    assert_eq!((pack_all(&log), log.waits_for_packing()), (4, 0));
     serves(&log, &records);
     let (again, repair) = open_on(disk.copy());
     assert_eq!((repair, again.tail(), again.packed()), (None, log.tail(), log.packed()));
@@ -99,23 +96,26 @@ fn the_oldest_sealed_segments_are_packed_and_serve_what_they_served() {
 }
 
 #[test]
-fn the_newest_sealed_segment_is_never_packed_nor_is_anything_of_a_damaged_log() {
+fn the_last_segment_is_never_packed_nor_is_anything_of_a_damaged_log() {
     let (disk, log, _) = hot(3);
     let last = log.view().open.as_ref().unwrap().index.first;
-    assert!(pack(&log, 0).is_some());
+    assert!(pack(&log).is_some());
     let broken = disk.copy();
     broken.flip(&path(last), 40, 1);
     let (damaged, _) = open_on(broken);
-    assert_eq!((damaged.damage().len(), damaged.wants_packing(0), pack(&damaged, 0)), (1, false, None));
-    assert!(pack(&log, 0).is_some());
-    assert_eq!((pack(&log, 0), log.packed().segments), (None, 2));
+    assert_eq!((damaged.damage().len(), pack(&damaged)), (1, None));
+    let ended = disk.copy();
+    ended.remove(&path(last)).unwrap();
+    let (ended, _) = open_on(ended);
+    assert_eq!((ended.waits_for_packing(), pack_all(&ended), ended.packed().segments), (1, 1, 2));
+    assert_eq!((pack_all(&log), log.packed().segments), (2, 3));
 }
 
 #[test]
 fn a_packed_file_holds_the_frames_of_the_one_it_replaced_byte_for_byte() {
     let (disk, log, _) = hot(2);
     let plain = disk.bytes(&path(Position(0))).unwrap();
-    pack(&log, 1).unwrap();
+    pack(&log).unwrap();
     let packed = disk.bytes(&path(Position(0))).unwrap();
     assert_eq!(packed[8..12], 2_u32.to_le_bytes());
     assert_eq!(packed[12..508], plain[12..508], "the header differs in its version alone");
@@ -160,7 +160,7 @@ fn entries_that_do_not_compress_and_the_largest_are_packed_too() {
         records.push(record);
     }
     assert!(log.view().sealed.len() > 2);
-    assert_eq!(pack_all(&log), log.view().sealed.len() - 1);
+    assert_eq!(pack_all(&log), log.view().sealed.len());
     serves(&log, &records);
     serves(&open_on(disk).0, &records);
 }
@@ -176,8 +176,8 @@ fn what_is_not_what_was_written_is_not_packed_and_all_else_is() {
         let disk = disk.copy();
         let (log, _) = open_on(disk.clone());
         disk.flip(&path(second), bit / 8, 1 << (bit % 8));
-        assert_eq!(pack(&log, 1).unwrap().first, Position(0));
-        let Err(PackError::Damaged(damage)) = log.pack_next(1, &|| true) else { panic!("bit {bit}") };
+        assert_eq!(pack(&log).unwrap().first, Position(0));
+        let Err(PackError::Damaged(damage)) = log.pack_next(&|| true) else { panic!("bit {bit}") };
         assert!(path(second).ends_with(&damage.file));
         let offset = damage.offset as usize;
         assert!(
@@ -188,8 +188,9 @@ fn what_is_not_what_was_written_is_not_packed_and_all_else_is() {
         let mut expected = bytes.clone();
         expected[bit / 8] ^= 1 << (bit % 8);
         assert_eq!(disk.bytes(&path(second)).unwrap(), expected, "it is left as it is");
-        assert!(pack(&log, 1).unwrap().first > second, "the others are packed");
-        assert_eq!((pack(&log, 1), log.wants_packing(1)), (None, false), "it is not tried again");
+        assert!(pack(&log).unwrap().first > second, "the others are packed");
+        assert!(pack(&log).unwrap().first > second);
+        assert_eq!((pack(&log), log.waits_for_packing()), (None, 1), "it is not tried again");
     }
 }
 
@@ -209,7 +210,7 @@ fn an_entry_that_was_forged_with_its_crcs_is_not_packed_since_the_next_one_does_
     drop(log);
     let (log, _) = open_on(disk.clone());
     assert_eq!(log.damage(), vec![], "a sealed segment is taken by its footer");
-    let Err(PackError::Damaged(damage)) = log.pack_next(1, &|| true) else { panic!("it was packed") };
+    let Err(PackError::Damaged(damage)) = log.pack_next(&|| true) else { panic!("it was packed") };
     assert_eq!((damage.position.0, damage.reason.contains("link")), (position as u64 + 1, true), "{damage}");
     assert_eq!(disk.bytes(&path(Position(0))).unwrap(), bytes);
 }
@@ -217,9 +218,9 @@ fn an_entry_that_was_forged_with_its_crcs_is_not_packed_since_the_next_one_does_
 #[test]
 fn packing_stops_when_it_is_told_to_and_can_be_taken_up_again() {
     let (disk, log, records) = hot(2);
-    assert_eq!(log.pack_next(1, &|| false).unwrap(), None);
+    assert_eq!(log.pack_next(&|| false).unwrap(), None);
     assert!(!leftovers(&disk));
-    assert!(pack(&log, 1).is_some());
+    assert!(pack(&log).is_some());
     serves(&log, &records);
 }
 
