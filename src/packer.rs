@@ -12,6 +12,10 @@ use ledger::types::{LedgerName, Position};
 use crate::metrics::LedgerMetrics;
 use crate::priority;
 
+/// The newest sealed segments of a log are read the most, and a packed entry takes longer to read. So these stay as they are
+/// until the log has not grown for some time.
+const KEEP_HOT: usize = 2;
+const REST: Duration = Duration::from_secs(20);
 /// The least pause between two segments. It is never shorter than packing the last one took.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 /// Where a log grows by so many entries a second, appends are at full speed, and packing leaves them the processor for
@@ -36,18 +40,35 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    logs: Vec<Packed>,
+    /// Logs that the thread does not know yet.
+    added: Vec<Packed>,
     /// Something may be there to pack.
     asked: bool,
     stopping: bool,
 }
 
 /// A log that is looked after as long as somebody has it open.
-#[derive(Clone)]
 struct Packed {
     name: LedgerName,
     log: Weak<SegmentLog>,
     metrics: LedgerMetrics,
+    rest: Rest,
+}
+
+/// Where a log ended, and since when it has ended there as far as is known.
+struct Rest {
+    tail: Position,
+    since: Instant,
+}
+
+impl Rest {
+    /// How many sealed segments are to be left as they are, of a log that ends there now.
+    fn keeps(&mut self, tail: Position, now: Instant) -> usize {
+        if tail != self.tail {
+            *self = Self { tail, since: now };
+        }
+        if now.duration_since(self.since) < REST { KEEP_HOT } else { 0 }
+    }
 }
 
 /// Since when a piece was packed, and where the log ended then.
@@ -92,10 +113,8 @@ impl Packer {
     /// Looks after a log.
     pub fn add(&self, name: LedgerName, log: &Arc<SegmentLog>, metrics: LedgerMetrics) {
         metrics.packed(&log.packed());
-        let mut state = self.shared.state();
-        state.logs.retain(|packed| packed.log.strong_count() > 0);
-        state.logs.push(Packed { name, log: Arc::downgrade(log), metrics });
-        drop(state);
+        let rest = Rest { tail: log.tail().next, since: Instant::now() };
+        self.shared.state().added.push(Packed { name, log: Arc::downgrade(log), metrics, rest });
         self.wake();
     }
 
@@ -136,29 +155,34 @@ impl Shared {
         self.state().stopping
     }
 
-    /// Sleeps until it is asked, then packs until nothing is left.
+    /// Sleeps until it is asked, or until a log may have rested long enough, then packs until nothing is left.
     fn work(&self) {
-        while let Some(logs) = self.next_round() {
-            for packed in &logs {
-                self.pack(packed);
-            }
+        let mut logs = Vec::new();
+        let mut later = false;
+        while self.next_round(&mut logs, later) {
+            logs.retain(|packed| packed.log.strong_count() > 0);
+            later = logs.iter_mut().fold(false, |later, packed| self.pack(packed) || later);
         }
     }
 
-    /// The logs, once there may be something to pack; `None` when it is to end.
-    fn next_round(&self) -> Option<Vec<Packed>> {
+    /// Waits until there may be something to pack, which is so `later` in any case; whether there is, and it is not to end.
+    fn next_round(&self, logs: &mut Vec<Packed>, later: bool) -> bool {
         let idle = |state: &mut State| !state.asked && !state.stopping;
-        let waited = self.changed.wait_while(self.state(), idle);
-        let mut state = waited.unwrap_or_else(PoisonError::into_inner);
+        let timeout = if later { REST } else { Duration::MAX };
+        let waited = self.changed.wait_timeout_while(self.state(), timeout, idle);
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         state.asked = false;
-        (!state.stopping).then(|| state.logs.clone())
+        logs.append(&mut state.added);
+        !state.stopping
     }
 
-    fn pack(&self, packed: &Packed) {
+    /// Packs what is to be packed; whether more is once the log has rested.
+    fn pack(&self, packed: &mut Packed) -> bool {
         while let Some(log) = packed.log.upgrade().filter(|_| !self.stopping()) {
             let began = Instant::now();
+            let keep = packed.rest.keeps(log.tail().next, began);
             let piece = Cell::new(Piece::begin(&log));
-            match log.pack_next(&|| self.goes_on(&log, &piece)) {
+            match log.pack_next(keep, &|| self.goes_on(&log, &piece)) {
                 Ok(Some(segment)) => {
                     packed.metrics.packed(&log.packed());
                     tracing::debug!(
@@ -166,26 +190,27 @@ impl Shared {
                         before = segment.bytes_before, bytes = segment.bytes, "a segment was packed"
                     );
                 }
-                Ok(None) => return,
+                Ok(None) => return keep > 0 && log.waits_for_packing(0) > 0,
                 Err(PackError::Io(error)) => {
                     tracing::warn!(ledger = %packed.name, %error, "a segment could not be packed; it stays as it is");
                     drop(log);
                     self.pause(RETRY);
                     self.state().asked = true;
-                    return;
+                    return false;
                 }
                 Err(error) => tracing::error!(ledger = %packed.name, %error, "run `tokenledger verify`"),
             }
             drop(log);
             self.pause(began.elapsed().max(PAUSE_MIN));
         }
+        false
     }
 
     /// Whether the next piece is to be packed, once appends have had their turn.
     fn goes_on(&self, log: &SegmentLog, piece: &Cell<Piece>) -> bool {
         let (done, took) = (piece.get(), piece.get().began.elapsed());
         if let Some(pause) = done.yields(took, log.tail().next)
-            && log.waits_for_packing() < WAITING_SEGMENTS_MAX
+            && log.waits_for_packing(KEEP_HOT) < WAITING_SEGMENTS_MAX
         {
             self.pause(pause);
         }
@@ -256,7 +281,9 @@ mod tests {
         packer.add(name.clone(), &log, metrics.of(&name));
         grow(&log, 60);
         packer.wake();
-        until("all that is sealed is packed", || log.packed().segments > 0 && log.waits_for_packing() == 0);
+        until("all but the newest are packed", || {
+            log.packed().segments > 0 && log.waits_for_packing(KEEP_HOT) == 0
+        });
         let totals = log.packed();
         until("the metrics follow", || {
             let text = metrics.text();
@@ -273,6 +300,32 @@ mod tests {
         packer.wake();
         packer.join();
         assert_eq!(log.packed(), totals, "nothing is packed once it has ended");
+    }
+
+    #[test]
+    fn the_newest_segments_stay_as_they_are_until_the_log_has_rested() {
+        let (began, second) = (Instant::now(), Duration::from_secs(1));
+        let mut rest = Rest { tail: Position(5), since: began };
+        assert_eq!(rest.keeps(Position(5), began + REST - second), KEEP_HOT);
+        assert_eq!(rest.keeps(Position(5), began + REST), 0);
+        assert_eq!(rest.keeps(Position(6), began + REST), KEEP_HOT, "it grew");
+        assert_eq!(rest.keeps(Position(6), began + 2 * REST - second), KEEP_HOT);
+        assert_eq!(rest.keeps(Position(6), began + 2 * REST), 0);
+
+        let dir = tempfile::tempdir().unwrap();
+        let (log, metrics) = (log(dir.path()), Metrics::default());
+        grow(&log, 60);
+        let shared = Shared::default();
+        let name = LedgerName::default();
+        let rest = Rest { tail: log.tail().next, since: Instant::now() };
+        let metrics = metrics.of(&name);
+        let mut packed = Packed { name, log: Arc::downgrade(&log), metrics, rest };
+        assert!(shared.pack(&mut packed), "there is more to pack once it has rested");
+        assert_eq!((log.waits_for_packing(KEEP_HOT), log.waits_for_packing(0)), (0, KEEP_HOT));
+        packed.rest.since -= REST;
+        assert!(!shared.pack(&mut packed));
+        assert_eq!(log.waits_for_packing(0), 0);
+        assert!(!shared.pack(&mut packed), "nothing is left");
     }
 
     #[test]
@@ -294,7 +347,7 @@ mod tests {
         grow(&log, 60);
         packer.add(name.clone(), &log, Metrics::default().of(&name));
         packer.join();
-        assert!(log.waits_for_packing() > 0);
+        assert!(log.waits_for_packing(KEEP_HOT) > 0);
         assert_eq!(log.packed().segments, 0);
     }
 

@@ -117,7 +117,7 @@ fn measure(dir: &Path) -> Fallible<()> {
     reading("hot   ", &log, first_open(dir)?)?;
     loop {
         let began = Instant::now();
-        let Some(segment) = log.pack_next(&|| true)? else { break };
+        let Some(segment) = log.pack_next(0, &|| true)? else { break };
         times.push(began.elapsed().as_secs_f64());
         end = segment.first.0 + segment.entries;
         packed.push(segment);

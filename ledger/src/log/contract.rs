@@ -89,7 +89,7 @@ impl LogStore for Packing {
     }
     fn append(&self, expected: Position, group: &[crate::entry::Record]) -> Result<Tail, AppendError> {
         let appended = self.0.append(expected, group);
-        while self.0.pack_next(&|| true).unwrap().is_some() {}
+        while self.0.pack_next(0, &|| true).unwrap().is_some() {}
         appended
     }
     fn read(&self, from: Position, max: usize) -> Result<Vec<crate::entry::Record>, super::ReadError> {

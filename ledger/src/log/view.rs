@@ -93,13 +93,11 @@ fn nearest(strides: &[(Position, u64)], position: Position) -> Option<(Position,
 }
 
 impl View {
-    /// The sealed segments behind which another one stands. A segment without a successor is judged as the last one at a
-    /// start, which it must not be while it is rewritten.
-    pub(crate) fn cold(&self) -> &[Arc<Sealed>] {
-        match (self.open.is_some(), self.sealed.split_last()) {
-            (false, Some((_, before))) => before,
-            _ => &self.sealed,
-        }
+    /// The sealed segments before the newest `keep`, and never the last segment of the log: at a start that one is judged
+    /// as one that was being written.
+    pub(crate) fn cold(&self, keep: usize) -> &[Arc<Sealed>] {
+        let keep = keep.max(usize::from(self.open.is_none()));
+        &self.sealed[..self.sealed.len().saturating_sub(keep)]
     }
 
     /// Whether damage touches no entry: a file that should not be there.

@@ -49,8 +49,8 @@ pub enum PackError {
 
 impl SegmentLog {
     /// Packs the oldest segment that is to be packed, and gives it; `None` where there is none, where another call is
-    /// packing already, or where `go_on`, which is asked every few hundred kilobytes, said no meanwhile. The last segment
-    /// of a log is left as it is; of a damaged log, all are.
+    /// packing already, or where `go_on`, which is asked every few hundred kilobytes, said no meanwhile. The newest
+    /// `keep` sealed segments are left as they are, and the last segment in any case; of a damaged log, all are.
     ///
     /// Appends and reads go on meanwhile.
     ///
@@ -58,6 +58,7 @@ impl SegmentLog {
     /// [`PackError`].
     pub fn pack_next(
         &self,
+        keep: usize,
         go_on: &dyn Fn() -> bool,
     ) -> Result<Option<PackedSegment>, PackError> {
         let mut unfit = match self.packing.try_lock() {
@@ -65,7 +66,7 @@ impl SegmentLog {
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return Ok(None),
         };
-        let Some(sealed) = self.candidate(&unfit) else { return Ok(None) };
+        let Some(sealed) = self.candidate(keep, &unfit) else { return Ok(None) };
         let packed = self.pack(&sealed, go_on);
         if !matches!(packed, Ok(Some(_))) {
             // What is left of it is removed here or, where that fails too, by the next try or start.
@@ -77,10 +78,10 @@ impl SegmentLog {
         packed
     }
 
-    /// How many segments could be packed and are not, whatever the reason.
+    /// How many segments before the newest `keep` sealed ones are not packed, whatever the reason.
     #[must_use]
-    pub fn waits_for_packing(&self) -> usize {
-        self.view().cold().iter().filter(|sealed| sealed.is_plain()).count()
+    pub fn waits_for_packing(&self, keep: usize) -> usize {
+        self.view().cold(keep).iter().filter(|sealed| sealed.is_plain()).count()
     }
 
     /// How much of the log is packed.
@@ -100,13 +101,13 @@ impl SegmentLog {
     }
 
     /// The oldest segment that is to be packed.
-    fn candidate(&self, unfit: &[Position]) -> Option<Arc<Sealed>> {
+    fn candidate(&self, keep: usize, unfit: &[Position]) -> Option<Arc<Sealed>> {
         let view = self.view();
         if !view.damage.is_empty() {
             return None;
         }
         let fit = |sealed: &&Arc<Sealed>| sealed.is_plain() && !unfit.contains(&sealed.first);
-        view.cold().iter().find(fit).map(Arc::clone)
+        view.cold(keep).iter().find(fit).map(Arc::clone)
     }
 
     fn pack(

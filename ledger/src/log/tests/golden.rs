@@ -73,7 +73,7 @@ fn build_packed() -> (MemoryDisk, Vec<Record>) {
         log.append(log.tail().next, &group).unwrap();
         records.extend(group);
     }
-    assert!(log.pack_next(&|| true).unwrap().is_some());
+    assert!(log.pack_next(0, &|| true).unwrap().is_some());
     (disk, records)
 }
 

@@ -20,7 +20,7 @@ pub(super) fn packed() -> (MemoryDisk, Vec<String>) {
     let disk = MemoryDisk::new();
     written(disk.clone(), &groups());
     let log = opened(&disk);
-    while log.pack_next(&|| true).unwrap().is_some() {}
+    while log.pack_next(0, &|| true).unwrap().is_some() {}
     assert!(log.packed().segments >= 2);
     let mut names: Vec<String> =
         disk.paths().iter().map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect();

@@ -32,7 +32,7 @@ fn whatever_call_of_packing_fails_and_however_every_entry_is_served_and_packing_
         for failure in Failure::ALL {
             let (memory, disk, log, records) = faulty();
             disk.fail_at(n, failure);
-            let packed = log.pack_next(&|| true);
+            let packed = log.pack_next(0, &|| true);
             let failed = &disk.calls()[n];
             // A rename that happened although it failed is found out, and is one.
             let renamed = failed.kind == "rename" && matches!(failure, Failure::Done | Failure::FullDone);
@@ -54,7 +54,7 @@ fn whatever_call_of_packing_fails_and_however_every_entry_is_served_and_packing_
 fn a_full_disk_packs_nothing_and_loses_nothing() {
     let (memory, disk, log, records) = faulty();
     disk.set_full(true);
-    assert!(matches!(log.pack_next(&|| true), Err(PackError::Io(_))));
+    assert!(matches!(log.pack_next(0, &|| true), Err(PackError::Io(_))));
     serves(&log, &records);
     assert!(!leftovers(&memory));
     disk.set_full(false);
@@ -68,7 +68,7 @@ fn a_power_cut_at_any_call_of_packing_loses_nothing() {
     for n in from..=to {
         let (memory, disk, log, records) = faulty();
         disk.cut_power_after(n);
-        let _ = log.pack_next(&|| true);
+        let _ = log.pack_next(0, &|| true);
         drop(log);
         each_crash(&memory, &mut |after| {
             let (log, repair) = open_on(after.clone());
@@ -96,7 +96,7 @@ fn what_reads_back_as_anything_else_than_the_segment_does_not_take_its_place() {
         disk.open(&path, Open::Write).unwrap().write_at(&[bytes[700] ^ 1], 700).unwrap();
         true
     };
-    let packed = log.pack_next(&changed);
+    let packed = log.pack_next(0, &changed);
     assert!(matches!(packed, Err(PackError::Differs(_))), "{packed:?}");
     assert_eq!(log.packed(), crate::log::PackedTotals::default());
     assert!(!leftovers(&disk));

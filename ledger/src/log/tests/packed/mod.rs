@@ -31,7 +31,7 @@ fn grow(log: &SegmentLog, sealed: usize) -> Vec<Record> {
 }
 
 fn pack(log: &SegmentLog) -> Option<PackedSegment> {
-    log.pack_next(&|| true).unwrap()
+    log.pack_next(0, &|| true).unwrap()
 }
 
 /// Packs all that can be packed.
@@ -77,17 +77,18 @@ fn the_oldest_sealed_segments_are_packed_and_serve_what_they_served() {
     let firsts: Vec<Position> = log.view().sealed.iter().map(|s| s.first).collect();
     let before: Vec<usize> = firsts.iter().map(|f| disk.bytes(&path(*f)).unwrap().len()).collect();
     for n in 0..3 {
-        assert_eq!(log.waits_for_packing(), 5 - n);
-        let packed = pack(&log).unwrap();
+        assert_eq!((log.waits_for_packing(2), log.waits_for_packing(0)), (3 - n, 5 - n));
+        let packed = log.pack_next(2, &|| true).unwrap().unwrap();
         assert_eq!((packed.first, packed.bytes_before), (firsts[n], before[n] as u64));
         assert_eq!(packed.bytes, disk.bytes(&path(firsts[n])).unwrap().len() as u64);
         assert!(packed.bytes < packed.bytes_before, "{packed:?}");
         serves(&log, &records);
     }
+    assert_eq!(log.pack_next(2, &|| true).unwrap(), None, "the newest two stay as they are");
     let totals = log.packed();
     assert_eq!((totals.segments, totals.bytes_before), (3, before[..3].iter().sum::<usize>() as u64));
     records.extend(grow(&log, 7));
-    assert_eq!((pack_all(&log), log.waits_for_packing()), (4, 0));
+    assert_eq!((pack_all(&log), log.waits_for_packing(0)), (4, 0));
     serves(&log, &records);
     let (again, repair) = open_on(disk.copy());
     assert_eq!((repair, again.tail(), again.packed()), (None, log.tail(), log.packed()));
@@ -107,7 +108,7 @@ fn the_last_segment_is_never_packed_nor_is_anything_of_a_damaged_log() {
     let ended = disk.copy();
     ended.remove(&path(last)).unwrap();
     let (ended, _) = open_on(ended);
-    assert_eq!((ended.waits_for_packing(), pack_all(&ended), ended.packed().segments), (1, 1, 2));
+    assert_eq!((ended.waits_for_packing(0), pack_all(&ended), ended.packed().segments), (1, 1, 2));
     assert_eq!((pack_all(&log), log.packed().segments), (2, 3));
 }
 
@@ -177,7 +178,7 @@ fn what_is_not_what_was_written_is_not_packed_and_all_else_is() {
         let (log, _) = open_on(disk.clone());
         disk.flip(&path(second), bit / 8, 1 << (bit % 8));
         assert_eq!(pack(&log).unwrap().first, Position(0));
-        let Err(PackError::Damaged(damage)) = log.pack_next(&|| true) else { panic!("bit {bit}") };
+        let Err(PackError::Damaged(damage)) = log.pack_next(0, &|| true) else { panic!("bit {bit}") };
         assert!(path(second).ends_with(&damage.file));
         let offset = damage.offset as usize;
         assert!(
@@ -190,7 +191,7 @@ fn what_is_not_what_was_written_is_not_packed_and_all_else_is() {
         assert_eq!(disk.bytes(&path(second)).unwrap(), expected, "it is left as it is");
         assert!(pack(&log).unwrap().first > second, "the others are packed");
         assert!(pack(&log).unwrap().first > second);
-        assert_eq!((pack(&log), log.waits_for_packing()), (None, 1), "it is not tried again");
+        assert_eq!((pack(&log), log.waits_for_packing(0)), (None, 1), "it is not tried again");
     }
 }
 
@@ -210,7 +211,7 @@ fn an_entry_that_was_forged_with_its_crcs_is_not_packed_since_the_next_one_does_
     drop(log);
     let (log, _) = open_on(disk.clone());
     assert_eq!(log.damage(), vec![], "a sealed segment is taken by its footer");
-    let Err(PackError::Damaged(damage)) = log.pack_next(&|| true) else { panic!("it was packed") };
+    let Err(PackError::Damaged(damage)) = log.pack_next(0, &|| true) else { panic!("it was packed") };
     assert_eq!((damage.position.0, damage.reason.contains("link")), (position as u64 + 1, true), "{damage}");
     assert_eq!(disk.bytes(&path(Position(0))).unwrap(), bytes);
 }
@@ -218,7 +219,7 @@ fn an_entry_that_was_forged_with_its_crcs_is_not_packed_since_the_next_one_does_
 #[test]
 fn packing_stops_when_it_is_told_to_and_can_be_taken_up_again() {
     let (disk, log, records) = hot(2);
-    assert_eq!(log.pack_next(&|| false).unwrap(), None);
+    assert_eq!(log.pack_next(0, &|| false).unwrap(), None);
     assert!(!leftovers(&disk));
     assert!(pack(&log).is_some());
     serves(&log, &records);

@@ -17,7 +17,7 @@ fn readers_and_a_writer_beside_packing_notice_nothing() {
         });
         let packer = scope.spawn(|| {
             let mut packed = 0;
-            while !done.load(Ordering::SeqCst) || log.waits_for_packing() > 0 {
+            while !done.load(Ordering::SeqCst) || log.waits_for_packing(0) > 0 {
                 packed += usize::from(pack(&log).is_some());
             }
             packed
