@@ -121,7 +121,10 @@ pub(super) const RUNS: &[Run] = &[
     Run {
         name: "million",
         arguments: |scale, _, _| {
-            words(&format!("append --clients 8 --batch 100 --settle 40s --events {}", scale.events(1_000_000)))
+            words(&format!(
+                "append --clients 8 --batch 100 --settle 40s --events {}",
+                scale.events(1_000_000)
+            ))
         },
     },
     Run {
