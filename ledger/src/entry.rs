@@ -29,6 +29,7 @@ use uuid::Uuid;
 use links::Context;
 pub use links::Linker;
 
+use crate::tree::{self, Hash};
 use crate::types::{Emitter, LedgerUid, Link, Position, Time};
 
 /// The largest entry, in bytes: its length must fit in 16 bits.
@@ -194,8 +195,9 @@ pub struct Record {
     pub link: Link,
     /// Its index in its batch, from 0, and how many entries the batch has; (0, 1) for an event alone.
     pub batch: (u16, u16),
-    /// Its id key, where it was made before: it follows from the entry.
+    /// Its id key and its hash in the tree, where they were made before: they follow from the entry.
     known_key: Option<IdKey>,
+    known_leaf: Option<Hash>,
 }
 
 /// What is known of a record beforehand makes no difference to what it is.
@@ -211,13 +213,24 @@ impl Record {
     /// An entry with its link.
     #[must_use]
     pub fn new(entry: Bytes, link: Link, batch: (u16, u16)) -> Self {
-        Self { entry, link, batch, known_key: None }
+        Self { entry, link, batch, known_key: None, known_leaf: None }
     }
 
     /// The same, by one who knows the key of the entry's event id, and so saves others from making it again.
     #[must_use]
     pub(crate) fn with_key(self, key: IdKey) -> Self {
         Self { known_key: Some(key), ..self }
+    }
+
+    /// Makes the hash of its leaf, for others that will ask for it.
+    pub fn make_leaf(&mut self) -> Hash {
+        *self.known_leaf.get_or_insert_with(|| tree::leaf(&self.entry))
+    }
+
+    /// The hash of its leaf in the ledger's tree.
+    #[must_use]
+    pub fn leaf(&self) -> Hash {
+        self.known_leaf.unwrap_or_else(|| tree::leaf(&self.entry))
     }
 
     /// The key under which its event id is remembered; `None` where the entry cannot be read.

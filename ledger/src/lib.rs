@@ -19,6 +19,7 @@ pub mod state;
 #[cfg(any(test, feature = "testing"))]
 #[doc(hidden)]
 pub mod testing;
+pub mod tiles;
 pub mod tree;
 pub mod types;
 pub mod verify;

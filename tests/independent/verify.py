@@ -26,6 +26,7 @@ import re
 import struct
 import sys
 import zlib
+from hashlib import sha256
 
 import zstandard
 from blake3 import blake3
@@ -57,6 +58,22 @@ def sector_up(offset):
 
 def link_of(entry):
     return blake3(entry, derive_key_context=LINK).digest()
+
+
+class Tree:
+    """The full subtrees over the entries from the first one on (RFC 6962), the largest first."""
+
+    def __init__(self, size=0, roots=()):
+        self.size, self.roots = size, roots
+
+    def with_entry(self, entry):
+        root, size, roots = sha256(b"\0" + entry).digest(), self.size, self.roots
+        while size & 1:
+            root, roots, size = sha256(b"\1" + roots[-1] + root).digest(), roots[:-1], size >> 1
+        return Tree(self.size + 1, (*roots, root))
+
+    def frontier(self):
+        return b"".join(self.roots)
 
 
 class Frame:
@@ -122,6 +139,7 @@ class Chain:
         self.head = bytes(32)
         self.recorded, self.epoch = -(2**63), 0
         self.place = None  # file and offset of the entry before
+        self.tree = Tree()  # None where one of the entries so far cannot be read
 
     def copy(self):
         other = Chain()
@@ -129,7 +147,7 @@ class Chain:
         return other
 
     def skip_to(self, position):
-        self.next, self.link, self.place = position, None, None
+        self.next, self.link, self.place, self.tree = position, None, None, None
 
 
 class Segment:
@@ -280,6 +298,7 @@ class Segment:
                 self.starts.append(offset)
         self.step_batch(frame)
         chain.link = chain.head = link_of(entry)
+        chain.tree = chain.tree and chain.tree.with_entry(entry)
         chain.place = (self.file, offset)
         chain.next += 1
         self.offset = frame.end
@@ -492,24 +511,38 @@ class Segment:
             self.footer_at = start
         return ended
 
-    def expected_footer(self):
-        """The footer that the entries require."""
+    def frontier(self, start, fixed, without):
+        """The tree's frontier that the footer at `start` must hold. One that says it has none, and is of `without` bytes, is
+        from before there was a tree; where the tree is not known, what stands there is believed."""
+        told = int.from_bytes(self.data[start + 80 : start + 84], "little")
+        if told == 0 and len(self.data) - start == without:
+            return b""
+        if self.chain.tree is not None:
+            return self.chain.tree.frontier()
+        told = told if told <= 32 * 64 and told % 32 == 0 else 0
+        return self.data[start + fixed : start + fixed + told]
+
+    def expected_footer(self, start):
+        """The footer that the entries require at `start`."""
         chain = self.chain
+        frontier = self.frontier(start, 88, 88 + 8 * len(self.starts) + 12 * len(self.ids) + 16)
         head = struct.pack("<8sIQQ32sqIQII", b"TKLFOOT1", 1, len(self.ids), self.first, chain.link or bytes(32),
-                           chain.recorded, chain.epoch, self.offset, 0, STRIDE)  # fmt: skip
+                           chain.recorded, chain.epoch, self.offset, len(frontier), STRIDE)  # fmt: skip
         starts = b"".join(struct.pack("<Q", start) for start in self.starts)
-        body = head + starts + b"".join(struct.pack("<QI", *one) for one in sorted(self.ids))
+        body = head + frontier + starts + b"".join(struct.pack("<QI", *one) for one in sorted(self.ids))
         return body + struct.pack("<II8s", zlib.crc32(body), len(body) + 16, b"TKLFOOTE")
 
     def footer_stands_at(self, start):
         """Whether the footer of the entries read so far stands here, garbled or torn as it may be; not that of one
         entry more, which cannot be read."""
-        expected = self.expected_footer()
+        expected = self.expected_footer(start)
         if self.data[start : start + len(expected)] == expected:
             return True
         claim = self.claim(start)
         if (claim and sum(claim[:2]) > self.chain.next) or not zero(self.data, self.offset, start):
             return False
+        if claim and sum(claim[:2]) == self.chain.next:
+            return True
         for i in range(0, len(expected), SECTOR):
             pairs = zip(expected[i : i + SECTOR], self.data[start + i : start + i + SECTOR])
             same = [a == b for a, b in pairs if a]
@@ -531,7 +564,8 @@ class Segment:
         if len(body) < 88 or body[:8] != b"TKLFOOT1" or zlib.crc32(body) != int.from_bytes(behind[:4], "little"):
             return None
         entries, first, link, recorded, epoch, end = struct.unpack_from("<QQ32sqIQ", body, 12)
-        ids = body[88 + 8 * -(-entries // STRIDE) :]
+        frontier = int.from_bytes(body[80:84], "little")
+        ids = body[88 + frontier + 8 * -(-entries // STRIDE) :]
         return (entries, first, link, recorded, epoch, end, ids) if len(ids) == 12 * entries else None
 
     def close(self):
@@ -560,7 +594,7 @@ class Segment:
             self.question_footer(start)
 
     def compare_footer(self, start):
-        data, expected, last = self.data, self.expected_footer(), self.follower is None
+        data, expected, last = self.data, self.expected_footer(start), self.follower is None
         end = start + len(expected)
         actual = data[start:end]
         if actual != expected and last and self.footer_torn(start, expected):
@@ -574,24 +608,26 @@ class Segment:
 
     def footer_differs(self, start, expected, actual):
         """Names each field that is not what the entries say; the CRC only where nothing else explains it."""
-        fields = [8, 4, 8, 8, 32, 8, 4, 8, 4, 4, *[8] * len(self.starts), *[12] * len(self.ids)]
+        frontier = int.from_bytes(expected[80:84], "little")
+        fields = [8, 4, 8, 8, 32, 8, 4, 8, 4, 4, frontier, *[8] * len(self.starts), *[12] * len(self.ids)]
         at, found = 0, False
         for size in fields if self.claim(start) else [*fields, 4, 4, 8]:
             if actual[at : at + size] != expected[at : at + size]:
                 found, pairs = True, zip(expected[at : at + size], actual[at : at + size])
                 same = next((i for i, (e, a) in enumerate(pairs) if e != a), max(len(actual) - at, 0))
-                self.problem(self.footer_concerns(at), start + at + same, "the footer is not what the entries say")
+                self.problem(self.footer_concerns(at, frontier), start + at + same, "the footer is not what the entries say")
             at += size
         if not found:
             self.problem(self.first, start + at, "the footer is not what the entries say")
 
-    def footer_concerns(self, byte):
+    def footer_concerns(self, byte, frontier):
         """The position whose entry a byte of the footer is about; the segment's first for the rest of it."""
-        ids = 88 + 8 * len(self.starts)
-        if 28 <= byte < 80:
+        starts = 88 + frontier
+        ids = starts + 8 * len(self.starts)
+        if 28 <= byte < 80 or 88 <= byte < starts:
             return max(self.chain.next - 1, self.first)
-        if 88 <= byte < ids:
-            return self.first + (byte - 88) // 8 * STRIDE
+        if starts <= byte < ids:
+            return self.first + (byte - starts) // 8 * STRIDE
         if ids <= byte < ids + 12 * len(self.ids):
             return self.first + sorted(self.ids)[(byte - ids) // 12][1]
         return self.first
@@ -756,11 +792,13 @@ class PackedSegment(Segment):
     def compare_packed(self, start):
         """Every entry was read: builds the footer as they say it must be, and compares."""
         chain, count = self.chain, len(self.ids)
+        without = PACKED_FOOTER.size + 8 * len(self.places) + 4 + 8 * count + 16
+        frontier = self.frontier(start, PACKED_FOOTER.size, without)
         head = PACKED_FOOTER.pack(
             b"TKLFOOT2", 2, count, self.first, chain.link, chain.recorded, chain.epoch,
-            SECTOR + self.framed, 0, len(self.places), self.uid,
+            SECTOR + self.framed, len(frontier), len(self.places), self.uid,
         )
-        head += b"".join(struct.pack("<II", *place) for place in self.places)
+        head += frontier + b"".join(struct.pack("<II", *place) for place in self.places)
         keys = b"".join(struct.pack("<Q", key) for key, _ in self.ids)
         crc = lambda part: struct.pack("<I", zlib.crc32(part))
         body = head + crc(head) + keys + crc(keys)
@@ -768,8 +806,8 @@ class PackedSegment(Segment):
         actual = self.data[start:]
         if actual == body:
             return
-        last, sizes = max(chain.next - 1, self.first), [8, 4, 8, 8, 32, 8, 4, 8, 4, 4, 16]
-        fields = [(size, last if n in (4, 5, 6, 7) else self.first) for n, size in enumerate(sizes)]
+        last, sizes = max(chain.next - 1, self.first), [8, 4, 8, 8, 32, 8, 4, 8, 4, 4, 16, len(frontier)]
+        fields = [(size, last if n in (4, 5, 6, 7, 11) else self.first) for n, size in enumerate(sizes)]
         fields += [(8, self.first + number) for number, _ in self.places] + [(4, None)]
         fields += [(8, self.first + number) for number in range(count)] + [(4, None), (4, self.first), (8, self.first)]
         at, found = 0, False  # found: in the fields that the next CRC covers
@@ -823,7 +861,7 @@ class Ledger:
         return [name for name in names if re.fullmatch(known, name)]
 
     def judge(self):
-        self.names("", r"ids|log|snapshots|tail")
+        self.names("", r"ids|log|snapshots|tail|tree")
         self.names("log/torn", r"[0-9]+-[0-9]+\.(bin|json)")
         names = self.names("log", r"[0-9]{20}\.seg|next\.tmp|pack\.tmp|torn")
         for name in [n for n in names if n.endswith(".seg") and int(n[:20]) >= 2**64]:

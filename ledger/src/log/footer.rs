@@ -1,6 +1,7 @@
 //! The footer that seals a segment. `docs/format.md` draws it.
 
 use crate::entry::IdKey;
+use crate::tree::Frontier;
 use crate::types::{Link, Position, Time};
 
 use super::index::{End, Index, STRIDE};
@@ -14,9 +15,19 @@ pub(crate) const ID_BYTES: u64 = 12;
 /// The bytes behind the ids: CRC, length, magic.
 pub(crate) const TRAILER_BYTES: u64 = 16;
 
-/// The bytes of the footer of a segment of so many entries.
-pub(crate) fn footer_bytes(entries: u64) -> u64 {
-    FIXED_BYTES + 8 * entries.div_ceil(STRIDE) + ID_BYTES * entries + TRAILER_BYTES
+/// The bytes of the footer of a segment of so many entries, with a tree frontier of so many bytes.
+pub(crate) fn footer_bytes(entries: u64, frontier: u64) -> u64 {
+    FIXED_BYTES + frontier + 8 * entries.div_ceil(STRIDE) + ID_BYTES * entries + TRAILER_BYTES
+}
+
+/// The bytes of the frontier of a tree of so many leaves.
+pub(crate) fn frontier_bytes(size: u64) -> u64 {
+    32 * u64::from(size.count_ones())
+}
+
+/// The bytes of the frontier in the footer of these entries: none where the tree is not known.
+pub(crate) fn frontier(index: &Index) -> Vec<u8> {
+    index.tree.as_ref().map(Frontier::to_bytes).unwrap_or_default()
 }
 
 /// What a footer says, without its ids.
@@ -25,11 +36,14 @@ pub(crate) struct Footer {
     pub(crate) first: Position,
     pub(crate) end: End,
     pub(crate) strides: Vec<(Position, u64)>,
+    /// The tree over all entries up to the last of the segment, where it says so.
+    pub(crate) tree: Option<Frontier>,
 }
 
 /// The footer of the entries of a segment; the same entries always give the same bytes.
 pub(crate) fn encode(index: &Index) -> Vec<u8> {
-    let bytes = footer_bytes(index.count());
+    let frontier = frontier(index);
+    let bytes = footer_bytes(index.count(), frontier.len() as u64);
     let mut footer = Vec::with_capacity(usize::try_from(bytes).unwrap_or_default());
     footer.extend_from_slice(MAGIC);
     footer.extend_from_slice(&VERSION.to_le_bytes());
@@ -39,8 +53,9 @@ pub(crate) fn encode(index: &Index) -> Vec<u8> {
     footer.extend_from_slice(&index.end.recorded_at.0.to_le_bytes());
     footer.extend_from_slice(&index.end.epoch.to_le_bytes());
     footer.extend_from_slice(&index.end.offset.to_le_bytes());
-    footer.extend_from_slice(&0_u32.to_le_bytes());
+    footer.extend_from_slice(&u32::try_from(frontier.len()).unwrap_or_default().to_le_bytes());
     footer.extend_from_slice(&u32::try_from(STRIDE).unwrap_or_default().to_le_bytes());
+    footer.extend_from_slice(&frontier);
     for (_, offset) in &index.strides {
         footer.extend_from_slice(&offset.to_le_bytes());
     }
@@ -94,7 +109,8 @@ pub(crate) fn decode(footer: &[u8], start: u64) -> Option<(Footer, &[u8])> {
     };
     let frontier_bytes = usize::try_from(fields.u32()?).ok()?;
     let stride = u64::from(fields.u32()?);
-    let rest = fields.0.get(frontier_bytes..)?;
+    let (frontier, rest) = fields.0.split_at_checked(frontier_bytes)?;
+    let tree = decode_frontier(end.next, frontier)?;
     if stride == 0 || count == 0 || align(end.offset) != start {
         return None;
     }
@@ -104,7 +120,17 @@ pub(crate) fn decode(footer: &[u8], start: u64) -> Option<(Footer, &[u8])> {
         return None;
     }
     let strides = strides(offsets, first, stride, end.offset)?;
-    Some((Footer { first, end, strides }, ids))
+    Some((Footer { first, end, strides, tree }, ids))
+}
+
+/// The tree of the entries before `next`, by the bytes of a footer: not known where these are none. `None` where they are
+/// no frontier of so many leaves.
+#[expect(clippy::option_option, reason = "a footer is wrong, or does not know, or does")]
+pub(crate) fn decode_frontier(next: Position, bytes: &[u8]) -> Option<Option<Frontier>> {
+    if bytes.is_empty() {
+        return Some(None);
+    }
+    Frontier::from_bytes(next.0, bytes).map(Some)
 }
 
 fn strides(offsets: &[u8], first: Position, stride: u64, end: u64) -> Option<Vec<(Position, u64)>> {

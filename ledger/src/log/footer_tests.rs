@@ -1,10 +1,16 @@
 use super::*;
 use crate::types::Position;
 
+fn tree(size: u64) -> Frontier {
+    let mut tree = Frontier::default();
+    (0..size).for_each(|n| tree.push([n as u8; 32]));
+    tree
+}
+
 fn index(entries: u64) -> Index {
     let before =
         End { next: Position(30), offset: HEADER_BYTES, link: Link([5; 32]), recorded_at: Time(9), epoch: 3 };
-    let mut index = Index::new(before);
+    let mut index = Index::new(before, Some(tree(30)));
     for n in 0..entries {
         let header = crate::entry::Header {
             uid: crate::types::LedgerUid([1; 16]),
@@ -17,6 +23,7 @@ fn index(entries: u64) -> Index {
         };
         let key = IdKey::of(&header.emitter, &header.event_id);
         index.push(&header, key, Link([6; 32]), index.end.offset, 120);
+        index.grow(&n.to_le_bytes());
     }
     index
 }
@@ -32,10 +39,11 @@ fn sealed(entries: u64) -> (Index, Vec<u8>, usize) {
 #[test]
 fn a_footer_reads_back_and_no_flipped_bit_goes_unnoticed() {
     let (index, bytes, at) = sealed(130);
-    assert_eq!(bytes.len() - at, usize::try_from(footer_bytes(130)).unwrap());
+    assert_eq!(bytes.len() - at, usize::try_from(footer_bytes(130, 32 * 2)).unwrap());
     assert_eq!(start(&bytes[bytes.len() - 16..], bytes.len() as u64), Some(at as u64));
     let (footer, listed) = decode(&bytes[at..], at as u64).unwrap();
     assert_eq!((footer.first, footer.end, footer.strides), (index.first, index.end, index.strides.clone()));
+    assert_eq!((&footer.tree, footer.tree.as_ref().map(Frontier::size)), (&index.tree, Some(160)));
     let mut ids_in: Vec<_> = ids(listed).collect();
     assert!(ids_in.is_sorted());
     ids_in.sort_by_key(|(_, number)| *number);

@@ -2,6 +2,7 @@
 //! forget the newest of them again.
 
 use crate::entry::{Header, IdKey};
+use crate::tree::{self, Frontier};
 use crate::types::{Link, Position, Time};
 
 use super::segment::HEADER_BYTES;
@@ -18,6 +19,8 @@ pub(crate) struct Index {
     pub(crate) strides: Vec<(Position, u64)>,
     /// The key of each entry's event id and the entry's number in the segment.
     pub(crate) ids: Vec<(IdKey, u32)>,
+    /// The tree over all entries of the log up to the last one here; `None` where some of them are not known.
+    pub(crate) tree: Option<Frontier>,
 }
 
 /// The end of what an index holds.
@@ -33,18 +36,20 @@ pub(crate) struct End {
 }
 
 /// A place to which an index can be taken back.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Mark {
     pub(crate) end: End,
     strides: usize,
     ids: usize,
+    tree: Option<Frontier>,
 }
 
 impl Index {
-    /// No entries yet; `before` is the end of the segment before.
-    pub(crate) fn new(before: End) -> Self {
+    /// No entries yet; `before` is the end of the segment before, `tree` that of all entries before.
+    pub(crate) fn new(before: End, tree: Option<Frontier>) -> Self {
         let end = End { offset: HEADER_BYTES, ..before };
-        Self { first: before.next, end, strides: Vec::new(), ids: Vec::new() }
+        let tree = tree.filter(|tree| tree.size() == before.next.0);
+        Self { first: before.next, end, strides: Vec::new(), ids: Vec::new(), tree }
     }
 
     /// How many entries.
@@ -68,13 +73,23 @@ impl Index {
         };
     }
 
+    /// Adds the same entry to the tree, by the bytes of it.
+    pub(crate) fn grow(&mut self, entry: &[u8]) {
+        match &mut self.tree {
+            // Behind a gap nobody knows what the tree was.
+            Some(tree) if tree.size() + 1 == self.end.next.0 => tree.push(tree::leaf(entry)),
+            tree => *tree = None,
+        }
+    }
+
     pub(crate) fn mark(&self) -> Mark {
-        Mark { end: self.end, strides: self.strides.len(), ids: self.ids.len() }
+        Mark { end: self.end, strides: self.strides.len(), ids: self.ids.len(), tree: self.tree.clone() }
     }
 
     pub(crate) fn back_to(&mut self, mark: &Mark) {
         self.end = mark.end;
         self.strides.truncate(mark.strides);
         self.ids.truncate(mark.ids);
+        self.tree.clone_from(&mark.tree);
     }
 }

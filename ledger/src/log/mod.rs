@@ -23,6 +23,7 @@ mod view;
 mod write;
 
 use crate::entry::{Header, Record};
+use crate::tree::Frontier;
 use crate::types::{LedgerUid, Link, Position, Time};
 
 pub use memory::MemoryLog;
@@ -141,6 +142,10 @@ pub trait LogStore: Send + Sync + 'static {
     /// See [`ReadError`]: where any of them can't be read, or the log ends before it.
     fn read_many(&self, positions: &[Position]) -> Result<Vec<Record>, ReadError> {
         positions.iter().map(|position| read_one(self, *position)).collect()
+    }
+    /// The trees over the first so many entries that are known without reading these, the smallest first.
+    fn frontiers(&self) -> Vec<Frontier> {
+        Vec::new()
     }
 }
 

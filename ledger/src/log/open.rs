@@ -23,7 +23,7 @@ use super::segment::{
 };
 use super::segments::SegmentOptions;
 use super::survey::{Survey, survey, survey_sound};
-use super::view::{OpenSegment, Sealed, View};
+use super::view::{OpenSegment, Sealed, View, tree_before};
 use super::{Damage, GROUP_BYTES_MAX, Tail};
 
 /// Why a log could not be opened.
@@ -238,6 +238,7 @@ impl<'a> Opening<'a> {
             strides: footer.strides,
             footer: Some(start),
             blocks: None,
+            tree: footer.tree,
         }));
         Ok(Some(()))
     }
@@ -254,7 +255,7 @@ impl<'a> Opening<'a> {
         let end = source.file_bytes.saturating_sub(footer::TRAILER_BYTES);
         self.damaged(first, name, end, "the segment's footer is not what was written");
         let bytes = read_range(source.file.as_ref(), 0, source.file_bytes)?;
-        let found = survey(&bytes, source.header.uid, self.before_of(&source, first));
+        let found = survey(&bytes, source.header.uid, self.before_of(&source, first), None);
         let index = found.salvage(&bytes, source.header.uid, limit);
         self.before = End { next: limit, ..index.end };
         let segment = self.segment(&source, index);
@@ -279,17 +280,17 @@ impl<'a> Opening<'a> {
             }
             return Ok(());
         }
-        let before = self.before_of(&source, first);
+        let (before, tree) = (self.before_of(&source, first), tree_before(&self.sealed, first));
         if source.sound && source.file_bytes == source.header.capacity {
             let (file, uid) = (source.file.as_ref(), source.header.uid);
-            if let Some(found) = survey_sound(file, source.file_bytes, uid, before)? {
+            if let Some(found) = survey_sound(file, source.file_bytes, uid, before, tree.clone())? {
                 return Ok(self.settle(&source, found, &[], State::Clean)?);
             }
         }
         let mut bytes = read_range(source.file.as_ref(), 0, source.file_bytes)?;
         let present = bytes.len();
         bytes.resize(present.max(usize::try_from(source.header.capacity).unwrap_or(present)), 0);
-        let found = survey(&bytes, source.header.uid, before);
+        let found = survey(&bytes, source.header.uid, before, tree);
         let state = self.state(&source, &found, &bytes, present);
         self.settle(&source, found, &bytes, state)?;
         Ok(())
@@ -332,7 +333,7 @@ impl<'a> Opening<'a> {
     }
 
     fn settle(&mut self, source: &Source<'_>, found: Survey, bytes: &[u8], state: State) -> io::Result<()> {
-        let cut_at = found.open_batch.unwrap_or_else(|| found.index.mark());
+        let cut_at = found.open_batch.clone().unwrap_or_else(|| found.index.mark());
         if let State::Damaged(reason) = state {
             let end = found.index.end;
             if let Some(reason) = reason {
@@ -389,7 +390,8 @@ impl<'a> Opening<'a> {
         let file = self.disk.open(&self.dir.join(source.name), Open::Write)?;
         let (start, end, reason) = match state {
             State::Sealed => {
-                file.set_len(align(index.end.offset) + footer::footer_bytes(index.count()))?;
+                let frontier = footer::frontier(index).len() as u64;
+                file.set_len(align(index.end.offset) + footer::footer_bytes(index.count(), frontier))?;
                 return file.sync();
             }
             State::Torn(end, reason) => (cut_at.end.offset, *end, *reason),

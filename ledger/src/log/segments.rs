@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use crate::disk::Disk;
 use crate::entry::{IdKey, Record};
+use crate::tree::Frontier;
 use crate::types::Position;
 
 use super::many::FrameSizes;
@@ -137,5 +138,11 @@ impl LogStore for SegmentLog {
 
     fn read_many(&self, positions: &[Position]) -> Result<Vec<Record>, ReadError> {
         self.read_positions(positions)
+    }
+
+    fn frontiers(&self) -> Vec<Frontier> {
+        let view = self.view();
+        let open = view.open.as_ref().and_then(|open| open.index.tree.as_ref());
+        view.sealed.iter().filter_map(|sealed| sealed.tree.as_ref()).chain(open).cloned().collect()
     }
 }

@@ -4,6 +4,7 @@ use std::io;
 
 use crate::disk::DiskFile;
 use crate::entry::{self, Header, IdKey};
+use crate::tree::Frontier;
 use crate::types::{LedgerUid, Position};
 
 use super::frame::{self, Found, FrameHeader};
@@ -22,9 +23,9 @@ pub(crate) struct Survey {
 }
 
 /// Reads the frames of a segment from its first on, hashes each, and stops at the first that fails.
-pub(crate) fn survey(bytes: &[u8], uid: LedgerUid, before: End) -> Survey {
+pub(crate) fn survey(bytes: &[u8], uid: LedgerUid, before: End, tree: Option<Frontier>) -> Survey {
     let mut survey =
-        Survey { index: Index::new(before), open_batch: None, foreign: None, last_batch: (0, 1) };
+        Survey { index: Index::new(before, tree), open_batch: None, foreign: None, last_batch: (0, 1) };
     survey.go_on(bytes, 0, uid);
     survey
 }
@@ -39,8 +40,9 @@ pub(crate) fn survey_sound(
     file_bytes: u64,
     uid: LedgerUid,
     before: End,
+    tree: Option<Frontier>,
 ) -> io::Result<Option<Survey>> {
-    let mut survey = survey(&[], uid, before);
+    let mut survey = survey(&[], uid, before, tree);
     loop {
         let start = survey.index.end.offset;
         let piece = read_range(file, start, file_bytes.min(start.saturating_add(PIECE_BYTES)))?;
@@ -104,9 +106,10 @@ impl Survey {
 
     fn add(&mut self, frame: &FrameHeader, header: &Header, entry: &[u8], offset: u64) {
         let (index, count) = frame.batch;
-        let began = self.open_batch.unwrap_or_else(|| self.index.mark());
+        let began = self.open_batch.take().unwrap_or_else(|| self.index.mark());
         let key = IdKey::of(&header.emitter, &header.event_id);
         self.index.push(header, key, entry::link(entry), offset, frame.frame_bytes());
+        self.index.grow(entry);
         self.open_batch = (index + 1 < count).then_some(began);
         self.last_batch = frame.batch;
     }
@@ -114,11 +117,11 @@ impl Survey {
     /// Goes on behind damage: every later sound frame before position `limit` is added, however large the gap, so
     /// that what is sound can still be served.
     pub(crate) fn salvage(mut self, bytes: &[u8], uid: LedgerUid, limit: Position) -> Index {
-        let mut sound = self.open_batch.unwrap_or_else(|| self.index.mark());
+        let mut sound = self.open_batch.clone().unwrap_or_else(|| self.index.mark());
         while let Some((offset, position)) = self.next_sound(bytes, uid, limit) {
             self.resume(bytes, uid, offset, position);
             self.go_on(bytes, 0, uid);
-            sound = self.open_batch.unwrap_or_else(|| self.index.mark());
+            sound = self.open_batch.clone().unwrap_or_else(|| self.index.mark());
         }
         self.index.back_to(&sound);
         self.index

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::disk::{Disk, DiskFile, Open};
+use crate::tree::Frontier;
 use crate::types::{LedgerUid, Position};
 
 use super::index::Index;
@@ -27,6 +28,8 @@ pub(crate) struct Sealed {
     pub(crate) footer: Option<u64>,
     /// Where its blocks stand, if it is packed.
     pub(crate) blocks: Option<Blocks>,
+    /// The tree over all entries up to its last, where its footer says so.
+    pub(crate) tree: Option<Frontier>,
 }
 
 impl Sealed {
@@ -58,6 +61,7 @@ impl OpenSegment {
             strides: self.index.strides,
             footer,
             blocks: None,
+            tree: self.index.tree,
         }
     }
 }
@@ -87,6 +91,15 @@ pub(crate) struct Span {
     pub(crate) packed: Option<Arc<Sealed>>,
 }
 
+/// The tree over the entries before a position at which a segment begins or will begin, where it is known.
+pub(crate) fn tree_before(sealed: &[Arc<Sealed>], position: Position) -> Option<Frontier> {
+    if position == Position(0) {
+        return Some(Frontier::default());
+    }
+    let before = sealed.iter().rev().find(|sealed| sealed.next <= position)?;
+    before.tree.clone().filter(|tree| tree.size() == position.0)
+}
+
 fn nearest(strides: &[(Position, u64)], position: Position) -> Option<(Position, u64)> {
     let behind = strides.partition_point(|(p, _)| *p <= position);
     strides.get(behind.checked_sub(1)?).copied()
@@ -103,6 +116,11 @@ impl View {
     /// Whether damage touches no entry: a file that should not be there.
     pub(crate) fn is_beside_entries(&self, damage: &Damage) -> bool {
         self.unknown.contains(&damage.file)
+    }
+
+    /// See [`tree_before`].
+    pub(crate) fn tree_before(&self, position: Position) -> Option<Frontier> {
+        tree_before(&self.sealed, position)
     }
 
     /// Where a position stands; `None` where no segment holds it.

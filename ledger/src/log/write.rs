@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError};
 
 use crate::disk::{DiskFile, Open};
 use crate::entry::{Header, IdKey, Record};
+use crate::tree::Frontier;
 use crate::types::{LedgerUid, Position};
 
 use super::frame::{self, FrameHeader};
@@ -57,7 +58,8 @@ impl SegmentLog {
         self.make_room(&mut writer, &tail, last.0.uid, bytes as u64, group.len() as u64)?;
         self.write_frames(&mut writer, &tail, last.0.uid, group)?;
         let tail = Tail::after(last.0, last.1.link);
-        self.publish(&mut writer, tail, &headers, group);
+        let tree = self.grown(group);
+        self.publish(&mut writer, tail, tree, &headers, group);
         Ok(tail)
     }
 
@@ -71,8 +73,10 @@ impl SegmentLog {
         bytes: u64,
         entries: u64,
     ) -> Result<(), AppendError> {
-        let needed =
-            |offset: u64, count: u64| align(offset + bytes) + align(footer::footer_bytes(count + entries));
+        let frontier = footer::frontier_bytes(tail.next.0 + entries);
+        let needed = |offset: u64, count: u64| {
+            align(offset + bytes) + align(footer::footer_bytes(count + entries, frontier))
+        };
         let fits = self
             .view()
             .open
@@ -94,13 +98,14 @@ impl SegmentLog {
         let taken = self.take_next(&mut next, needed(HEADER_BYTES, 0), header).map_err(AppendError::Full)?;
         self.seal(writer)?;
         let name = self.name_next(&mut next, tail.next, taken.capacity).map_err(AppendError::Full)?;
-        let index = Index::new(End {
+        let before = End {
             next: tail.next,
             offset: HEADER_BYTES,
             link: tail.link,
             recorded_at: tail.recorded_at,
             epoch: tail.epoch,
-        });
+        };
+        let index = Index::new(before, self.view().tree_before(tail.next));
         writer.file = Some(taken.file);
         self.view_mut().open = Some(OpenSegment { name, uid, capacity: taken.capacity, index });
         Ok(())
@@ -155,7 +160,21 @@ impl SegmentLog {
         written.map_err(|e| writer.stop(e))
     }
 
-    fn publish(&self, writer: &mut Writer, tail: Tail, headers: &[Header], group: &[Record]) {
+    /// The tree with a group that was just written. Readers need not wait for its hashes.
+    fn grown(&self, group: &[Record]) -> Option<Frontier> {
+        let mut tree = self.view().open.as_ref()?.index.tree.clone()?;
+        group.iter().for_each(|record| tree.push(record.leaf()));
+        Some(tree)
+    }
+
+    fn publish(
+        &self,
+        writer: &mut Writer,
+        tail: Tail,
+        tree: Option<Frontier>,
+        headers: &[Header],
+        group: &[Record],
+    ) {
         let mut view = self.view_mut();
         if let Some(open) = &mut view.open {
             for (header, record) in headers.iter().zip(group) {
@@ -163,6 +182,7 @@ impl SegmentLog {
                 let key = record.id_key().unwrap_or_else(|| IdKey::of(&header.emitter, &header.event_id));
                 open.index.push(header, key, record.link, open.index.end.offset, bytes);
             }
+            open.index.tree = tree;
         }
         view.tail = tail;
         drop(view);

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use super::tree::Subtrees;
 use crate::entry::Header;
+use crate::tree::Hash;
 use crate::types::{LedgerUid, Link, Position, Time};
 
 /// Where an entry stands.
@@ -24,6 +26,8 @@ pub(super) struct Chain {
     pub(super) head: Link,
     pub(super) recorded_at: Time,
     pub(super) epoch: u32,
+    /// The tree over all entries before; `None` where one of them cannot be read.
+    pub(super) tree: Option<Subtrees>,
     /// Where the entry before stands.
     pub(super) place: Option<Place>,
 }
@@ -38,6 +42,7 @@ impl Chain {
             head: Link::default(),
             recorded_at: Time(i64::MIN),
             epoch: 0,
+            tree: Some(Subtrees::from(Position(0))),
             place: None,
         }
     }
@@ -46,16 +51,20 @@ impl Chain {
     pub(super) fn skip_to(&mut self, next: Position) {
         self.next = next;
         self.link = None;
+        self.tree = None;
         self.place = None;
     }
 
     /// Takes an entry as the one at `next`.
-    pub(super) fn take(&mut self, entry: Option<&Header>, link: Link, place: Place) {
+    pub(super) fn take(&mut self, entry: Option<&Header>, link: Link, leaf: Hash, place: Place) {
         if let Some(header) = entry {
             self.recorded_at = header.recorded_at;
             self.epoch = header.epoch;
         }
         self.next = after(self.next, 1);
+        if let Some(tree) = &mut self.tree {
+            tree.push(leaf);
+        }
         self.link = Some(link);
         self.head = link;
         self.place = Some(place);

@@ -3,7 +3,7 @@
 use std::io;
 
 use super::chain::after;
-use super::footer::{Claim, Expected, Facts};
+use super::footer::{self, Claim, Expected, Facts};
 use super::source::sector_up;
 use super::walk::{Batch, Torn, Walk, known, range};
 use crate::types::{Link, Position, Time};
@@ -31,27 +31,32 @@ impl Walk<'_> {
 
     /// Whether the footer at `start` is that of the entries read so far, and not of one more that cannot be read.
     fn at_footer(&mut self, start: u64) -> io::Result<bool> {
-        let expected = self.expected();
+        let expected = self.expected(start)?;
         if expected.differences(&mut self.source, start)?.is_empty() {
             return Ok(true);
         }
         let counted = after(self.first, self.contents.ids.len() as u64);
-        let counts_more = Claim::read(&mut self.source, start)?
-            .is_some_and(|claim| after(claim.first, claim.entries) > counted);
-        Ok(!counts_more
+        let claimed = Claim::read(&mut self.source, start)?.map(|claim| after(claim.first, claim.entries));
+        Ok(claimed.is_none_or(|claimed| claimed <= counted)
             && self.source.zero(self.offset, start)?
-            && (expected.resembles(&mut self.source, start)? || expected.torn(&mut self.source, start)?))
+            && (claimed == Some(counted)
+                || expected.resembles(&mut self.source, start)?
+                || expected.torn(&mut self.source, start)?))
     }
 
-    fn expected(&self) -> Expected {
+    fn expected(&mut self, start: u64) -> io::Result<Expected> {
+        let without = footer::bytes_without_tree(self.contents.ids.len() as u64);
+        let place = (start, footer::FIXED_BYTES as u64);
+        let tree = footer::frontier(&mut self.source, place, without, self.chain.tree.as_ref())?;
         let facts = Facts {
             first: self.first,
             link: known(self.chain.link),
             recorded_at: self.chain.recorded_at,
             epoch: self.chain.epoch,
             end: self.offset,
+            tree,
         };
-        Expected::of(self.contents.clone(), &facts)
+        Ok(Expected::of(self.contents.clone(), &facts))
     }
 
     /// Judges what lies behind the frames.
@@ -114,7 +119,7 @@ impl Walk<'_> {
 
     /// Compares the footer with what the entries say it must be.
     fn compare_footer(&mut self, start: u64) -> io::Result<()> {
-        let expected = self.expected();
+        let expected = self.expected(start)?;
         let end = start + expected.bytes.len() as u64;
         let last = self.segment.follower.is_none();
         let differences = expected.differences(&mut self.source, start)?;

@@ -4,12 +4,16 @@
 use std::io;
 
 use super::source::{SECTOR, Source};
+use super::tree::Subtrees;
 use crate::types::{Link, Position, Time};
 
 pub(super) const STRIDE: u64 = 64;
 const MAGIC: &[u8; 8] = b"TKLFOOT1";
 pub(super) const MAGIC_BEHIND: &[u8; 8] = b"TKLFOOTE";
-const FIXED_BYTES: usize = 88;
+pub(super) const FIXED_BYTES: usize = 88;
+/// Where a footer, packed or not, says how many bytes its tree frontier has, and the most that it can have.
+const SIZE_OF_FRONTIER_AT: u64 = 80;
+const FRONTIER_BYTES_MAX: u32 = 32 * 64;
 const BEHIND_BYTES: usize = 16;
 pub(super) const ID_BYTES: usize = 12;
 /// Fewer equal bytes may be chance.
@@ -35,17 +39,19 @@ impl Contents {
 }
 
 /// The facts of a footer beside its lists.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Facts {
     pub(super) first: Position,
     pub(super) link: Link,
     pub(super) recorded_at: Time,
     pub(super) epoch: u32,
     pub(super) end: u64,
+    /// The tree frontier.
+    pub(super) tree: Vec<u8>,
 }
 
 impl Facts {
-    /// The fixed fields of the footer of so many entries, before its lists.
+    /// The fields of the footer of so many entries, before its lists.
     pub(super) fn fixed(&self, entries: u64) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(FIXED_BYTES);
         bytes.extend_from_slice(MAGIC);
@@ -56,10 +62,36 @@ impl Facts {
         bytes.extend_from_slice(&self.recorded_at.0.to_le_bytes());
         bytes.extend_from_slice(&self.epoch.to_le_bytes());
         bytes.extend_from_slice(&self.end.to_le_bytes());
-        bytes.extend_from_slice(&0_u32.to_le_bytes());
+        bytes.extend_from_slice(&u32::try_from(self.tree.len()).unwrap_or(u32::MAX).to_le_bytes());
         bytes.extend_from_slice(&(STRIDE as u32).to_le_bytes());
+        bytes.extend_from_slice(&self.tree);
         bytes
     }
+}
+
+/// The bytes of the footer of so many entries that keeps no tree.
+pub(super) fn bytes_without_tree(entries: u64) -> u64 {
+    let lists = 8 * entries.div_ceil(STRIDE) + ID_BYTES as u64 * entries;
+    (FIXED_BYTES + BEHIND_BYTES) as u64 + lists
+}
+
+/// The tree frontier that a footer must hold: that of the entries. Footers from before there was a tree have none: they
+/// say so, and have `without` bytes. Where the tree is not known, it is what stands `at` bytes into the footer.
+pub(super) fn frontier(
+    source: &mut Source<'_>,
+    (start, at): (u64, u64),
+    without: u64,
+    tree: Option<&Subtrees>,
+) -> io::Result<Vec<u8>> {
+    let told = source.read(start + SIZE_OF_FRONTIER_AT, 4)?.try_into().map_or(0, u32::from_le_bytes);
+    if told == 0 && source.len().saturating_sub(start) == without {
+        return Ok(Vec::new());
+    }
+    if let Some(tree) = tree {
+        return Ok(tree.bytes());
+    }
+    let plausible = told <= FRONTIER_BYTES_MAX && told.is_multiple_of(32);
+    Ok(if plausible { source.read(start + at, told as usize)?.to_vec() } else { Vec::new() })
 }
 
 /// The footer as it must be.
@@ -67,6 +99,7 @@ pub(super) struct Expected {
     pub(super) bytes: Vec<u8>,
     first: Position,
     entries: u64,
+    frontier: usize,
     numbers: Vec<u32>,
 }
 
@@ -75,7 +108,11 @@ impl Expected {
         let entries = contents.ids.len() as u64;
         contents.ids.sort_unstable();
         let mut bytes = Vec::with_capacity(
-            FIXED_BYTES + 8 * contents.offsets.len() + ID_BYTES * contents.ids.len() + BEHIND_BYTES,
+            FIXED_BYTES
+                + facts.tree.len()
+                + 8 * contents.offsets.len()
+                + ID_BYTES * contents.ids.len()
+                + BEHIND_BYTES,
         );
         bytes.extend_from_slice(&facts.fixed(entries));
         for offset in &contents.offsets {
@@ -90,7 +127,8 @@ impl Expected {
         let whole = u32::try_from(bytes.len() + 12).unwrap_or(u32::MAX);
         bytes.extend_from_slice(&whole.to_le_bytes());
         bytes.extend_from_slice(MAGIC_BEHIND);
-        Self { bytes, first: facts.first, entries, numbers: contents.ids.iter().map(|id| id.1).collect() }
+        let numbers = contents.ids.iter().map(|id| id.1).collect();
+        Self { bytes, first: facts.first, entries, frontier: facts.tree.len(), numbers }
     }
 
     /// Whether a footer was written at `start`, whatever became of it: at least half of what some sector of it must
@@ -166,6 +204,7 @@ impl Expected {
             ("offset behind the last frame", last, 8),
             ("size of the tree frontier", first, 4),
             ("stride", first, 4),
+            ("tree frontier", last, self.frontier),
         ];
         let offsets =
             (0..entries.div_ceil(STRIDE)).map(move |i| ("offset of a frame", at(i * STRIDE), 8_usize));
@@ -226,7 +265,8 @@ impl Claim {
         let (body, behind) = bytes.split_at_checked(bytes.len().checked_sub(BEHIND_BYTES)?)?;
         let crc = crc32fast::hash(body);
         let sound = behind.get(..4)? == crc.to_le_bytes() && body.get(..8)? == MAGIC;
-        let lists = body.get(FIXED_BYTES..)?;
+        let frontier = u32::from_le_bytes(body.get(80..84)?.try_into().ok()?);
+        let lists = body.get(FIXED_BYTES..)?.get(usize::try_from(frontier).ok()?..)?;
         let number = |at: usize| Some(u64::from_le_bytes(body.get(at..at + 8)?.try_into().ok()?));
         let entries = number(12)?;
         let offsets = usize::try_from(entries.div_ceil(STRIDE)).ok()?.checked_mul(8)?;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
 use crate::entry::{self, BadEntry, HEADER_FIXED_BYTES, Header};
+use crate::tree::{self, Hash};
 use crate::types::{LedgerUid, Link, Position};
 
 /// The bytes of a frame before its entry.
@@ -146,6 +147,8 @@ pub(super) struct Frame {
     pub(super) position: Position,
     pub(super) entry: Result<Header, BadEntry>,
     pub(super) link: Link,
+    /// Its hash in the tree, recomputed.
+    pub(super) leaf: Hash,
 }
 
 /// What stands at an offset.
@@ -174,6 +177,7 @@ pub(super) fn look(bytes: &[u8], uid: Option<LedgerUid>, position: Position) -> 
             position,
             entry: entry::decode(bytes).map(|(header, _)| header),
             link: entry::link(bytes),
+            leaf: tree::leaf(bytes),
         })),
         _ if expected => Look::Header(header),
         _ => Look::Nothing,

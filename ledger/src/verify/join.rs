@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use super::Reached;
 use super::chain::{Chain, Place};
-use super::footer::Facts;
+use super::footer::{self, Facts, frontier};
 use super::header::{SEGMENT_HEADER_BYTES, SegmentHeader};
-use super::packed::Expected;
+use super::packed::{self, Expected};
 use super::pieces::{Piece, Uncut};
 use super::seal;
 use super::sound::{self, Gives, Stretch};
 use super::source::{Source, sector_up};
+use super::tree::Subtrees;
 use super::walk::{Segment, known};
 use crate::disk::Disk;
 use crate::types::Position;
@@ -68,6 +69,7 @@ struct Begun {
     last: Option<u64>,
     /// The bytes of the frames.
     framed: u64,
+    tree: Option<Subtrees>,
 }
 
 impl<'a> Join<'a> {
@@ -96,6 +98,9 @@ impl<'a> Join<'a> {
             let first = begun.header.first;
             self.starts.extend(stretch.starts.iter().map(|start| listed(first, *start)));
             begun.framed += stretch.framed;
+            if let Some(tree) = &mut begun.tree {
+                tree.join(&stretch.tree);
+            }
         }
         if !piece.last {
             self.begun = Some(begun);
@@ -122,7 +127,8 @@ impl<'a> Join<'a> {
             epoch: chain.epoch,
             inside: None,
         };
-        (ours && continues).then_some(Begun { header, gives, last: None, framed: 0 })
+        let tree = chain.tree.clone();
+        (ours && continues).then_some(Begun { header, gives, last: None, framed: 0, tree })
     }
 
     /// Whether the segment ends behind its last frame as it should: sealed, or with zeros up to its capacity.
@@ -138,14 +144,17 @@ impl<'a> Join<'a> {
         {
             return Ok(true);
         }
+        let start = sector_up(behind);
+        let without = footer::bytes_without_tree(self.keys.len() as u64);
+        let place = (start, footer::FIXED_BYTES as u64);
         let facts = Facts {
             first: begun.header.first,
             link: begun.gives.link,
             recorded_at: begun.gives.recorded_at,
             epoch: begun.gives.epoch,
             end: behind,
+            tree: frontier(&mut source, place, without, begun.tree.as_ref())?,
         };
-        let start = sector_up(behind);
         Ok(begun.last.is_some()
             && source.zero(behind, start)?
             && seal::stands(&mut source, start, &facts, &self.keys, &self.offsets)?)
@@ -153,12 +162,15 @@ impl<'a> Join<'a> {
 
     /// Whether the footer of a packed segment stands behind its last block, as its entries and blocks say.
     fn packed_ended(&self, source: &mut Source<'_>, begun: &Begun, behind: u64) -> io::Result<bool> {
+        let without = packed::bytes_without_tree(self.starts.len(), self.keys.len());
+        let place = (behind, packed::FIXED_BYTES as u64);
         let facts = Facts {
             first: begun.header.first,
             link: begun.gives.link,
             recorded_at: begun.gives.recorded_at,
             epoch: begun.gives.epoch,
             end: SEGMENT_HEADER_BYTES + begun.framed,
+            tree: frontier(source, place, without, begun.tree.as_ref())?,
         };
         let uid = begun.header.uid;
         let expected = Expected { facts, uid, starts: self.starts.clone(), keys: self.keys.clone() };
@@ -174,6 +186,7 @@ impl<'a> Join<'a> {
             chain.head = known(chain.link);
             chain.recorded_at = begun.gives.recorded_at;
             chain.epoch = begun.gives.epoch;
+            chain.tree = begun.tree;
             chain.place = Some(Place { file: Arc::clone(&segment.file), offset });
         }
         self.accepted += 1;

@@ -1,7 +1,7 @@
 //! The offline judge: reads a data directory without a server, or beside a running one, and says whether every byte of
 //! every log is what was written.
 //!
-//! It shares nothing with the log's engine but the definitions of an entry and of a link: the judge and the engine are
+//! It shares nothing with the log's engine but the definitions of an entry, of a link and of a hash in the tree: the judge and the engine are
 //! two readings of one page (`docs/format.md`), so that a mistake in one shows in the other. It takes no lock, writes
 //! nothing, and holds no more in memory than a piece of the log for each thread, and one segment's event ids.
 //!
@@ -43,6 +43,7 @@ pub(crate) mod source;
 #[cfg(test)]
 pub(crate) mod tests;
 mod torn;
+mod tree;
 pub(crate) mod walk;
 
 use effort::Effort;

@@ -7,7 +7,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::chain::{Place, after};
-use super::footer::Facts;
+use super::footer::{Facts, frontier};
 use super::frame::{self, Frame, FrameHeader};
 use super::header::{PACKED_VERSION, SEGMENT_HEADER_BYTES, SegmentHeader};
 use super::source::Source;
@@ -19,7 +19,7 @@ mod footer;
 
 use block::Look;
 use footer::Claim;
-pub(super) use footer::Expected;
+pub(super) use footer::{Expected, FIXED_BYTES, bytes_without_tree};
 
 /// Whether this is a packed segment. Where its header cannot tell, its end does.
 pub(crate) fn is_packed(source: &mut Source<'_>) -> io::Result<bool> {
@@ -154,7 +154,7 @@ impl Walk<'_> {
             self.entry(&frame);
             self.step_batch(&frame.header);
             let place = Place { file: Arc::clone(&self.segment.file), offset: self.offset };
-            self.chain.take(frame.entry.as_ref().ok(), frame.link, place);
+            self.chain.take(frame.entry.as_ref().ok(), frame.link, frame.leaf, place);
         }
         if self.chain.next < end || !rest.is_empty() {
             let reason = "a frame in this block is not what was written";
@@ -220,12 +220,16 @@ impl Walk<'_> {
 
     /// Every entry was read: the footer must be what they say.
     fn compare_packed(&mut self, packed: Packed, start: u64) -> io::Result<()> {
+        let without = footer::bytes_without_tree(packed.starts.len(), self.contents.ids.len());
+        let place = (start, footer::FIXED_BYTES as u64);
+        let tree = frontier(&mut self.source, place, without, self.chain.tree.as_ref())?;
         let facts = Facts {
             first: self.first,
             link: known(self.chain.link),
             recorded_at: self.chain.recorded_at,
             epoch: self.chain.epoch,
             end: SEGMENT_HEADER_BYTES + packed.framed,
+            tree,
         };
         let keys = self.contents.ids.iter().map(|(key, _)| *key).collect();
         let expected = Expected { facts, uid: self.uid.unwrap_or_default(), starts: packed.starts, keys };

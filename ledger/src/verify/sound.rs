@@ -9,7 +9,9 @@ use super::frame::{FrameHeader, names};
 use super::header::SegmentHeader;
 use super::packed::block::open_all;
 use super::pieces::Piece;
+use super::tree::Subtrees;
 use crate::entry::{ENTRY_VERSION, HEADER_FIXED_BYTES, IdKey, Linker};
+use crate::tree::leaf;
 use crate::types::{Emitter, LedgerUid, Link, Position, Time};
 
 /// What an entry requires of those before it.
@@ -79,6 +81,8 @@ pub(super) struct Stretch {
     pub(super) starts: Vec<(Position, u64)>,
     /// The bytes of its frames.
     pub(super) framed: u64,
+    /// The tree over its entries.
+    pub(super) tree: Subtrees,
 }
 
 /// Judges pieces, and keeps what it needs for the next one.
@@ -120,9 +124,11 @@ impl Judge {
             gives.fits(requires).then_some(())?;
             gives = Gives::behind(requires, *link);
         }
+        let mut tree = Subtrees::from(first.position);
+        frames.entries.iter().for_each(|entry| tree.push(leaf(entry)));
         let Frames { keys, offsets, last, .. } = frames;
         let (starts, framed) = (Vec::new(), framed.len() as u64);
-        Some(Stretch { requires: *first, gives, last, keys, offsets, starts, framed })
+        Some(Stretch { requires: *first, gives, last, keys, offsets, starts, framed, tree })
     }
 
     fn frames<'a>(

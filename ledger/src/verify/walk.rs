@@ -276,7 +276,7 @@ impl Walk<'_> {
                 self.entry(frame);
                 self.step_batch(&frame.header);
                 let place = Place { file: Arc::clone(&self.segment.file), offset: self.offset };
-                self.chain.take(frame.entry.as_ref().ok(), frame.link, place);
+                self.chain.take(frame.entry.as_ref().ok(), frame.link, frame.leaf, place);
             }
             Placed::Misnamed => {
                 self.whole = false;

@@ -10,6 +10,7 @@ use crate::log::index::End;
 use crate::log::packed::{Blocks, Head, head_of, salvage};
 use crate::log::segment::{Form, SegmentHeader, align};
 use crate::log::view::Sealed;
+use crate::tree::Frontier;
 use crate::types::Position;
 
 use super::{OpenError, Opening, Source};
@@ -42,7 +43,7 @@ impl Opening<'_> {
         let (file, file_bytes) = (source.file.as_ref(), source.file_bytes);
         let ours = |head: &Head| head.first == first && head.uid == source.header.uid;
         if let Some(head) = head_of(file, file_bytes)?.filter(ours) {
-            self.take_packed(source, first, head.end, Some(head.start), head.blocks);
+            self.take_packed(source, first, head.end, Some((head.start, head.tree)), head.blocks);
             return Ok(());
         }
         let at = file_bytes.saturating_sub(TRAILER_BYTES);
@@ -59,10 +60,11 @@ impl Opening<'_> {
         source: &Source<'_>,
         first: Position,
         end: End,
-        footer: Option<u64>,
+        footer: Option<(u64, Option<Frontier>)>,
         blocks: Blocks,
     ) {
         self.before = end;
+        let (footer, tree) = footer.map_or((None, None), |(start, tree)| (Some(start), tree));
         self.sealed.push(Arc::new(Sealed {
             name: source.name.to_owned(),
             uid: source.header.uid,
@@ -72,6 +74,7 @@ impl Opening<'_> {
             strides: Vec::new(),
             footer,
             blocks: Some(blocks),
+            tree,
         }));
     }
 }

@@ -9,6 +9,7 @@ use crate::log::footer;
 use crate::log::index::{End, Index};
 use crate::log::read::read_range;
 use crate::log::segment::{Fields, HEADER_BYTES, align};
+use crate::tree::Frontier;
 use crate::types::{LedgerUid, Link, Position, Time};
 
 use super::{Blocks, block};
@@ -33,19 +34,22 @@ pub(crate) struct Head {
     pub(crate) blocks: Blocks,
     /// Where in the file the footer begins.
     pub(crate) start: u64,
+    /// The tree over all entries up to the last of the segment, where it says so.
+    pub(crate) tree: Option<Frontier>,
 }
 
 /// The bytes of a segment before it was packed, when its frames ended at `frames_end`.
-fn bytes_before(frames_end: u64, entries: u64) -> Option<u64> {
+fn bytes_before(frames_end: u64, entries: u64, frontier: u64) -> Option<u64> {
     let entries_fit = entries <= u64::from(u32::MAX);
     (entries_fit && frames_end <= u64::from(u32::MAX))
-        .then(|| align(frames_end) + footer::footer_bytes(entries))
+        .then(|| align(frames_end) + footer::footer_bytes(entries, frontier))
 }
 
 /// The footer of a segment with these entries, packed into blocks that begin at `starts`; the same entries and blocks
 /// always give the same bytes.
 pub(super) fn encode(index: &Index, uid: LedgerUid, starts: &[(u32, u32)]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(starts.len() * 8 + index.ids.len() * 8 + 256);
+    let frontier = footer::frontier(index);
+    let mut bytes = Vec::with_capacity(starts.len() * 8 + index.ids.len() * 8 + frontier.len() + 256);
     bytes.extend_from_slice(MAGIC);
     bytes.extend_from_slice(&VERSION.to_le_bytes());
     bytes.extend_from_slice(&index.count().to_le_bytes());
@@ -54,9 +58,10 @@ pub(super) fn encode(index: &Index, uid: LedgerUid, starts: &[(u32, u32)]) -> Ve
     bytes.extend_from_slice(&index.end.recorded_at.0.to_le_bytes());
     bytes.extend_from_slice(&index.end.epoch.to_le_bytes());
     bytes.extend_from_slice(&index.end.offset.to_le_bytes());
-    bytes.extend_from_slice(&0_u32.to_le_bytes());
+    bytes.extend_from_slice(&u32::try_from(frontier.len()).unwrap_or_default().to_le_bytes());
     bytes.extend_from_slice(&u32::try_from(starts.len()).unwrap_or_default().to_le_bytes());
     bytes.extend_from_slice(&uid.0);
+    bytes.extend_from_slice(&frontier);
     for (number, offset) in starts {
         bytes.extend_from_slice(&number.to_le_bytes());
         bytes.extend_from_slice(&offset.to_le_bytes());
@@ -122,11 +127,14 @@ fn decode(head: &[u8], start: u64, file_bytes: u64) -> Option<Head> {
     let frontier = usize::try_from(fields.u32()?).ok()?;
     let _blocks = fields.u32()?;
     let uid = LedgerUid(*fields.take()?);
-    let starts = starts(fields.0.get(frontier..)?)?;
+    let (frontier, starts_bytes) = fields.0.split_at_checked(frontier)?;
+    let tree = footer::decode_frontier(end.next, frontier)?;
+    let starts = starts(starts_bytes)?;
     let behind = (u32::try_from(entries).ok()?, u32::try_from(start).ok()?);
     in_order(&starts, behind).then_some(())?;
-    let blocks = Blocks::new(starts, behind, file_bytes, bytes_before(end.offset, entries)?);
-    Some(Head { uid, first, end, blocks, start })
+    let blocks =
+        Blocks::new(starts, behind, file_bytes, bytes_before(end.offset, entries, frontier.len() as u64)?);
+    Some(Head { uid, first, end, blocks, start, tree })
 }
 
 fn starts(bytes: &[u8]) -> Option<Vec<(u32, u32)>> {

@@ -121,7 +121,9 @@ impl SegmentLog {
             _ => {}
         }
         let mut output = Output::new(self.disk.open(&self.pack_path(), Open::New)?);
-        let source = Source::new(Arc::clone(&plain), Arc::clone(sealed), sealed.end)?;
+        // A footer from before there was a tree has none to compare with.
+        let tree = sealed.tree.as_ref().and_then(|_| self.view().tree_before(sealed.first));
+        let source = Source::new(Arc::clone(&plain), Arc::clone(sealed), sealed.end, tree)?;
         let Some(source) = output.pack(source, go_on)? else { return Ok(None) };
         let Some(head) = self.read_back(&source, plain.as_ref(), go_on)? else { return Ok(None) };
         let packed = PackedSegment {
@@ -152,6 +154,7 @@ impl SegmentLog {
         let same = head.uid == source.header.uid
             && head.first == source.header.first
             && head.end == source.index.end
+            && head.tree == source.index.tree
             && footer::keys_of(file.as_ref(), head.start, head.blocks.file_bytes)?
                 .is_some_and(|keys| keys.iter().eq(source.index.ids.iter().map(|(key, _)| key)))
             && source.has_header(file.as_ref())?;
@@ -195,6 +198,7 @@ impl SegmentLog {
             strides: Vec::new(),
             footer: Some(head.start),
             blocks: Some(head.blocks),
+            tree: head.tree,
         });
         let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(old) = view.sealed.iter_mut().find(|s| Arc::ptr_eq(s, sealed)) {

@@ -11,6 +11,7 @@ use crate::log::read::read_range;
 use crate::log::segment::{Form, HEADER_BYTES, SegmentHeader, align, reported};
 use crate::log::view::Sealed;
 use crate::log::{Damage, footer};
+use crate::tree::Frontier;
 use crate::types::{Position, Time};
 
 use super::PackError;
@@ -40,8 +41,13 @@ pub(super) struct Entry<'a> {
 }
 
 impl Source {
-    /// Reads and checks the header. `end` is where the frames end.
-    pub(super) fn new(file: Arc<dyn DiskFile>, sealed: Arc<Sealed>, end: u64) -> Result<Self, PackError> {
+    /// Reads and checks the header. `end` is where the frames end, `tree` that of the entries before the segment.
+    pub(super) fn new(
+        file: Arc<dyn DiskFile>,
+        sealed: Arc<Sealed>,
+        end: u64,
+        tree: Option<Frontier>,
+    ) -> Result<Self, PackError> {
         let file_bytes = file.len()?;
         let raw = read_range(file.as_ref(), 0, HEADER_BYTES)?;
         let damage = |reason| damage(&sealed, sealed.first, 0, reason);
@@ -59,7 +65,7 @@ impl Source {
         };
         Ok(Self {
             header,
-            index: Index::new(before),
+            index: Index::new(before, tree),
             file,
             file_bytes,
             sealed,
@@ -104,6 +110,7 @@ impl Source {
         let decoded = self.continues(&header, entry).map_err(|reason| self.damaged(offset, reason))?;
         let key = IdKey::of(&decoded.emitter, &decoded.event_id);
         self.index.push(&decoded, key, entry::link(entry), offset, bytes);
+        self.index.grow(entry);
         self.last_batch = header.batch;
         Ok(Some(Entry { position, frame: self.chunk.get(at..at + bytes).unwrap_or_default() }))
     }

@@ -5,8 +5,12 @@ use std::path::PathBuf;
 
 use super::*;
 
-fn golden_dir() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/log-v1")
+/// Logs that were written before footers had the frontier of the tree, and those that have it.
+const VERSION_1: [&str; 2] = ["log-v1", "log-v1-tree"];
+const VERSION_2: [&str; 2] = ["log-v2", "log-v2-tree"];
+
+fn golden_dir(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden").join(name)
 }
 
 /// A sealed segment and an open one.
@@ -33,7 +37,7 @@ fn the_same_entries_give_the_same_files_as_ever() {
         let name = path.strip_prefix(DIR).unwrap().to_owned();
         let bytes = disk.bytes(&path).unwrap();
         assert!(bytes.len() < 8192);
-        let golden = golden_dir().join(name);
+        let golden = golden_dir(VERSION_1[1]).join(name);
         if update {
             std::fs::create_dir_all(golden.parent().unwrap()).unwrap();
             std::fs::write(&golden, &bytes).unwrap();
@@ -44,21 +48,20 @@ fn the_same_entries_give_the_same_files_as_ever() {
 
 #[test]
 fn files_of_version_1_are_read() {
-    let disk = MemoryDisk::new();
-    for entry in std::fs::read_dir(golden_dir().join("log")).unwrap() {
-        let path = entry.unwrap().path();
-        let name = Path::new(DIR).join("log").join(path.file_name().unwrap());
-        disk.put(&name, &std::fs::read(&path).unwrap());
+    for (version, trees) in VERSION_1.into_iter().zip([0, 2]) {
+        let disk = MemoryDisk::new();
+        for entry in std::fs::read_dir(golden_dir(version).join("log")).unwrap() {
+            let path = entry.unwrap().path();
+            let name = Path::new(DIR).join("log").join(path.file_name().unwrap());
+            disk.put(&name, &std::fs::read(&path).unwrap());
+        }
+        let (log, repair) = open_on(disk.clone());
+        assert_eq!((log.damage(), repair), (vec![], None), "{version}");
+        assert_eq!(all(&log), build().1, "{version}");
+        assert_eq!(log.frontiers().len(), trees, "{version}");
+        drop(log);
+        check_prefix(&disk, &build().1, 8);
     }
-    let (log, repair) = open_on(disk.clone());
-    assert_eq!((log.damage(), repair), (vec![], None));
-    assert_eq!(all(&log), build().1);
-    drop(log);
-    check_prefix(&disk, &build().1, 8);
-}
-
-fn golden_packed_dir() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/log-v2/log")
 }
 
 /// A packed segment of several blocks, a sealed one that is not packed, and an open one.
@@ -82,23 +85,28 @@ fn files_of_version_2_are_read_and_nothing_in_them_is_written_otherwise() {
     let (built, records) = build_packed();
     let segments = built.paths().into_iter().filter(|path| path.extension().is_some_and(|e| e == "seg"));
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        std::fs::create_dir_all(golden_packed_dir()).unwrap();
+        let dir = golden_dir(VERSION_2[1]).join("log");
+        std::fs::create_dir_all(&dir).unwrap();
         for path in segments.clone() {
-            let golden = golden_packed_dir().join(path.file_name().unwrap());
+            let golden = dir.join(path.file_name().unwrap());
             std::fs::write(golden, built.bytes(&path).unwrap()).unwrap();
         }
     }
-    let disk = MemoryDisk::new();
-    for path in segments {
-        let golden = std::fs::read(golden_packed_dir().join(path.file_name().unwrap())).unwrap();
-        disk.put(&path, &golden);
-        assert_eq!(unpacked(&golden), unpacked(&built.bytes(&path).unwrap()), "{}", path.display());
+    for (version, trees) in VERSION_2.into_iter().zip([0, 3]) {
+        let disk = MemoryDisk::new();
+        for path in segments.clone() {
+            let golden = golden_dir(version).join("log").join(path.file_name().unwrap());
+            let golden = std::fs::read(golden).unwrap();
+            disk.put(&path, &golden);
+            let written = unpacked(&built.bytes(&path).unwrap());
+            assert!(trees == 0 || unpacked(&golden) == written, "{}", path.display());
+        }
+        let (log, repair) = open_on(disk.clone());
+        assert_eq!((log.damage(), repair, log.packed().segments), (vec![], None, 1), "{version}");
+        assert_eq!((all(&log), log.frontiers().len()), (records.clone(), trees), "{version}");
+        drop(log);
+        check_prefix(&disk, &records, records.len());
     }
-    let (log, repair) = open_on(disk.clone());
-    assert_eq!((log.damage(), repair, log.packed().segments), (vec![], None, 1));
-    assert_eq!(all(&log), records);
-    drop(log);
-    check_prefix(&disk, &records, records.len());
 }
 
 /// What a packed file holds: header, entries and frames of each block, and the footer's facts and ids, without offsets.
@@ -116,8 +124,9 @@ fn unpacked(file: &[u8]) -> Vec<u8> {
         (at, blocks) = (end, blocks + 1);
     }
     assert!(blocks >= 2);
-    all.extend(&file[at..at + 104]);
-    (0..blocks).for_each(|n| all.extend(&file[at + 104 + 8 * n..][..4]));
-    all.extend(&file[at + 104 + 8 * blocks + 4..]);
+    let places = at + 104 + number(at + 80);
+    all.extend(&file[at..places]);
+    (0..blocks).for_each(|n| all.extend(&file[places + 8 * n..][..4]));
+    all.extend(&file[places + 8 * blocks + 4..]);
     all
 }

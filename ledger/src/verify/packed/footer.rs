@@ -9,10 +9,15 @@ use crate::verify::source::{SECTOR, Source};
 
 const MAGIC: &[u8; 8] = b"TKLFOOT2";
 const MAGIC_BEHIND: &[u8; 8] = b"TKLFOOTE";
-const FIXED_BYTES: usize = 104;
+pub(in crate::verify) const FIXED_BYTES: usize = 104;
 const BEHIND_BYTES: u64 = 16;
 /// How many ids are compared at once.
 const KEYS_AT_ONCE: usize = 4096;
+
+/// The bytes of the footer of so many blocks and entries that keeps no tree.
+pub(in crate::verify) fn bytes_without_tree(blocks: usize, entries: usize) -> u64 {
+    (FIXED_BYTES + 8 * blocks + 4 + 8 * entries) as u64 + BEHIND_BYTES
+}
 
 /// Whether a footer begins at `offset`.
 pub(super) fn begins(source: &mut Source<'_>, offset: u64) -> io::Result<bool> {
@@ -77,9 +82,10 @@ impl Expected {
             ("time recorded of the last entry", last, facts.recorded_at.0.to_le_bytes().to_vec()),
             ("epoch of the last entry", last, facts.epoch.to_le_bytes().to_vec()),
             ("offset behind the last frame", last, facts.end.to_le_bytes().to_vec()),
-            ("size of the tree frontier", first, vec![0; 4]),
+            ("size of the tree frontier", first, (facts.tree.len() as u32).to_le_bytes().to_vec()),
             ("count of blocks", first, blocks.to_le_bytes().to_vec()),
             ("ledger", first, self.uid.0.to_vec()),
+            ("tree frontier", last, facts.tree.clone()),
         ];
         head.extend(self.starts.iter().map(|(number, offset)| {
             let place = [number.to_le_bytes(), offset.to_le_bytes()].concat();

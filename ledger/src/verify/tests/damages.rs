@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::writer::{
-    Built, Files, Planned, build, open_segment, plan, rechain, sealed_segment, segment_header,
+    Built, Files, Planned, build, open_segment, plan, rechain, sealed_segment, sealed_with, segment_header,
 };
 use super::{SMALL, judged, small, verify_each_way};
 use crate::entry::link;
@@ -43,7 +43,9 @@ fn the_last_entry_of_a_sealed_segment_is_bound_by_the_footer() {
     let files = Files::default();
     files.put(FIRST, bytes);
     let report = judged(&files);
-    assert_eq!(report.damage.iter().map(|d| d.position.0).collect::<Vec<_>>(), [1]);
+    let found: Vec<_> = report.damage.iter().map(|d| (d.position.0, d.reason.as_str())).collect();
+    let wrong = |field| format!("the footer's {field} is not what the entries say");
+    assert_eq!(found, [(1, &*wrong("link of the last entry")), (1, &*wrong("tree frontier"))]);
 }
 
 #[test]
@@ -357,6 +359,23 @@ fn a_footer_whose_contents_were_changed_with_its_crc_is_damage() {
 }
 
 #[test]
+fn a_log_from_before_footers_had_the_tree_is_sound_and_one_that_lost_it_is_not() {
+    let planned = plan(SMALL);
+    let (first, rest) = planned.split_at(6);
+    let files = Files::default();
+    files.put(FIRST, sealed_with(&[], first, 4096).0);
+    let (open, _) = open_segment(rest, 8192);
+    files.put("log/00000000000000000006.seg", open);
+    let report = judged(&files);
+    assert_eq!((report.damage, report.entries.0), (vec![], planned.len() as u64));
+    // The tree of another log, and one of too few leaves.
+    for other in [[7; 64].to_vec(), [7; 32].to_vec(), vec![0; 4096]] {
+        files.put(FIRST, sealed_with(&other, first, 4096).0);
+        assert!(!judged(&files).ok(), "{} bytes", other.len());
+    }
+}
+
+#[test]
 fn a_segment_sealed_without_an_entry_is_damage() {
     let planned = plan(&[&[100], &[60]]);
     let (before, _) = sealed_segment(&planned, 4096);
@@ -368,6 +387,7 @@ fn a_segment_sealed_without_an_entry_is_damage() {
         recorded_at: header.recorded_at,
         epoch: header.epoch,
         end: 512,
+        tree: Vec::new(),
     };
     let mut empty = segment_header(super::writer::UID, 2, head, 4096);
     empty.extend(Expected::of(Contents::default(), &facts).bytes);

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use super::writer::{
-    Built, Files, Planned, UID, build, frames, open_segment, plan, rechain, sealed_segment, segment_header,
+    Built, Files, Planned, UID, build, frames, open_segment, plan, rechain, sealed_behind, segment_header,
 };
 use super::{Alone, SMALL, fast, judged, small};
 use crate::types::{LedgerUid, Link, Position, Time};
@@ -240,7 +240,7 @@ fn a_segment_that_does_not_follow_the_one_before_is_not_accepted() {
         let built = small();
         let mut planned = plan(SMALL);
         change(&mut planned);
-        let (mut bytes, _) = sealed_segment(&planned[6..11], 4096);
+        let (mut bytes, _) = sealed_behind(&planned[..6], &planned[6..11], 4096);
         if let Some(before) = before {
             let header = segment_header(planned[6].header.uid, 6, before, 4096);
             bytes[..512].copy_from_slice(&header);

@@ -158,12 +158,13 @@ fn forged(bytes: &[u8], first: u64, nth: usize, change: impl FnOnce(&mut Vec<u8>
     let grown = block.len() as i64 - (end - start) as i64;
     let mut out = [&bytes[..start], &block, &bytes[end..]].concat();
     let footer = (footer as i64 + grown) as usize;
+    let places = footer + 104 + number(&out, footer + 80);
     for later in nth + 1..blocks.len() {
-        let at = footer + 104 + 8 * later + 4;
+        let at = places + 8 * later + 4;
         let offset = (number(&out, at) as i64 + grown) as u32;
         out[at..at + 4].copy_from_slice(&offset.to_le_bytes());
     }
-    let head = footer + 104 + 8 * blocks.len();
+    let head = places + 8 * blocks.len();
     let crc = crc32fast::hash(&out[footer..head]);
     out[head..head + 4].copy_from_slice(&crc.to_le_bytes());
     out
@@ -173,6 +174,7 @@ fn forged(bytes: &[u8], first: u64, nth: usize, change: impl FnOnce(&mut Vec<u8>
 fn overstated(bytes: &[u8], first: u64) -> Vec<u8> {
     let (blocks, footer) = blocks(bytes, first);
     let (mut out, uid) = (bytes.to_vec(), bytes[12..28].to_vec());
+    let places = footer + 104 + number(bytes, footer + 80);
     for (nth, (position, _, start, end)) in blocks.iter().copied().enumerate() {
         let claimed = number(bytes, start + 8) as u32 + u32::from(nth == 0);
         out[start + 8..start + 12].copy_from_slice(&claimed.to_le_bytes());
@@ -180,10 +182,10 @@ fn overstated(bytes: &[u8], first: u64) -> Vec<u8> {
         let parts = [&uid, &position.to_le_bytes()[..], &out[start..start + 12], &out[start + 16..end]];
         let crc = crc32fast::hash(&parts.concat());
         out[start + 12..start + 16].copy_from_slice(&crc.to_le_bytes());
-        let (at, listed) = (footer + 104 + 8 * nth, (position - first) as u32);
+        let (at, listed) = (places + 8 * nth, (position - first) as u32);
         out[at..at + 4].copy_from_slice(&listed.to_le_bytes());
     }
-    let head = footer + 104 + 8 * blocks.len();
+    let head = places + 8 * blocks.len();
     let crc = crc32fast::hash(&out[footer..head]);
     out[head..head + 4].copy_from_slice(&crc.to_le_bytes());
     out

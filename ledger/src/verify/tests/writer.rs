@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::disk::{Disk, DiskFile, Open};
 use crate::entry::{Header, IdKey, encode, link};
+use crate::tree::{Hash, leaf, node};
 use crate::types::{LedgerUid, Link, Position, Time};
 
 pub(crate) const UID: LedgerUid = LedgerUid(*b"the test ledger!");
@@ -184,7 +185,36 @@ pub(crate) fn open_segment(planned: &[Planned], capacity: u64) -> (Vec<u8>, Vec<
     (bytes, offsets)
 }
 
+/// A sealed segment of the first entries of a log.
 pub(crate) fn sealed_segment(planned: &[Planned], capacity: u64) -> (Vec<u8>, Vec<u64>) {
+    sealed_behind(&[], planned, capacity)
+}
+
+/// A sealed segment behind other entries.
+pub(crate) fn sealed_behind(before: &[Planned], planned: &[Planned], capacity: u64) -> (Vec<u8>, Vec<u64>) {
+    let leaves: Vec<_> = before.iter().chain(planned).map(|one| leaf(&one.entry())).collect();
+    sealed_with(&frontier(&leaves), planned, capacity)
+}
+
+/// The roots of the full subtrees, the largest first.
+fn frontier(leaves: &[Hash]) -> Vec<u8> {
+    let size = 1 << leaves.len().checked_ilog2().unwrap_or_default();
+    match leaves.split_at_checked(size) {
+        Some((full, rest)) => [&root(full)[..], &frontier(rest)].concat(),
+        None => Vec::new(),
+    }
+}
+
+/// The root over 2^n leaves.
+fn root(leaves: &[Hash]) -> Hash {
+    match leaves.split_at(leaves.len() / 2) {
+        (_, [one]) if leaves.len() == 1 => *one,
+        (left, right) => node(&root(left), &root(right)),
+    }
+}
+
+/// A sealed segment whose footer has these bytes as its tree frontier.
+pub(crate) fn sealed_with(frontier: &[u8], planned: &[Planned], capacity: u64) -> (Vec<u8>, Vec<u64>) {
     let (mut bytes, offsets) = frames(planned, capacity);
     let last = planned.last().unwrap();
     bytes.resize(bytes.len().next_multiple_of(512), 0);
@@ -196,8 +226,9 @@ pub(crate) fn sealed_segment(planned: &[Planned], capacity: u64) -> (Vec<u8>, Ve
     footer.extend(last.header.recorded_at.0.to_le_bytes());
     footer.extend(last.header.epoch.to_le_bytes());
     footer.extend(offsets[planned.len()].to_le_bytes());
-    footer.extend(0_u32.to_le_bytes());
+    footer.extend((frontier.len() as u32).to_le_bytes());
     footer.extend(64_u32.to_le_bytes());
+    footer.extend(frontier);
     for offset in offsets[..planned.len()].iter().step_by(64) {
         footer.extend(offset.to_le_bytes());
     }
@@ -242,8 +273,12 @@ pub(crate) fn build(planned: &[Planned], sealed: &[usize], capacity: u64) -> Bui
             break;
         }
         let file = format!("log/{:020}.seg", these[0].framed.0);
-        let (bytes, offsets) =
-            if i < sealed.len() { sealed_segment(these, capacity) } else { open_segment(these, capacity) };
+        let before = &planned[..planned.len() - rest.len() - these.len()];
+        let (bytes, offsets) = if i < sealed.len() {
+            sealed_behind(before, these, capacity)
+        } else {
+            open_segment(these, capacity)
+        };
         built.frames.extend(offsets.windows(2).map(|pair| (file.clone(), pair[0], pair[1])));
         built.files.put(&file, bytes);
         built.segments.push(file);

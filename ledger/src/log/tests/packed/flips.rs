@@ -34,7 +34,7 @@ fn packed(segment: usize) -> Packed {
         blocks.push((position, behind, at, end));
         (at, position) = (end, behind);
     }
-    let keys = at + 104 + 8 * blocks.len() + 4;
+    let keys = at + 104 + number(&bytes, at + 80) + 8 * blocks.len() + 4;
     assert_eq!((position, keys + 8 * (next - first.0) as usize + 16), (next, bytes.len()));
     Packed { disk, records, first: first.0, next, bytes, blocks, footer: at, keys }
 }

@@ -72,10 +72,11 @@ fn numbers_in_a_footer_that_lie_under_a_right_crc_are_not_believed() {
     let (disk, records, path, bytes) = log();
     let footer = bytes.windows(8).position(|w| w == b"TKLFOOT2").unwrap();
     let blocks = u32::from_le_bytes(bytes[footer + 84..footer + 88].try_into().unwrap()) as usize;
-    let head = 104 + 8 * blocks + 4;
+    let frontier = u32::from_le_bytes(bytes[footer + 80..footer + 84].try_into().unwrap()) as usize;
+    let head = 104 + frontier + 8 * blocks + 4;
     assert_eq!(sealed_anew(bytes.clone(), footer, head), bytes);
     let fields = [(8, 4), (12, 8), (20, 8), (80, 4), (84, 4), (88, 8)].into_iter();
-    let starts = (0..2 * blocks).map(|n| (104 + 4 * n, 4));
+    let starts = (0..2 * blocks).map(|n| (104 + frontier + 4 * n, 4));
     for (at, width) in fields.chain(starts) {
         for value in [0_u64, 1, 7, 511, 1 << 20, u64::from(u32::MAX), u64::MAX / 8, u64::MAX] {
             let mut changed = bytes.clone();

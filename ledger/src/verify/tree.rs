@@ -1,0 +1,72 @@
+//! The tree over the entries (RFC 6962), computed anew: stretches of the log are hashed side by side, and joined.
+
+use crate::tree::{Hash, node};
+use crate::types::Position;
+
+/// The full subtrees over a stretch of the log, in its order. Those over a log from its first entry on are what a footer
+/// keeps of it.
+#[derive(Clone, Debug)]
+pub(super) struct Subtrees {
+    /// Behind the stretch.
+    next: u64,
+    /// Heights and roots.
+    roots: Vec<(u32, Hash)>,
+}
+
+impl Subtrees {
+    /// None yet, before the entry at `first`.
+    pub(super) fn from(first: Position) -> Self {
+        Self { next: first.0, roots: Vec::new() }
+    }
+
+    /// Adds the leaf of the next entry.
+    pub(super) fn push(&mut self, leaf: Hash) {
+        self.add(0, leaf);
+    }
+
+    /// Adds those of the stretch behind this one.
+    pub(super) fn join(&mut self, behind: &Self) {
+        behind.roots.iter().for_each(|(height, root)| self.add(*height, *root));
+    }
+
+    /// Adds one that begins where these end, and so at a multiple of its size.
+    fn add(&mut self, mut height: u32, mut root: Hash) {
+        let mut index = self.next >> height;
+        self.next = self.next.wrapping_add(1 << height);
+        // Every second one of a height is the right half of one of the next.
+        while index & 1 == 1
+            && let Some((_, left)) = self.roots.pop_if(|(left, _)| *left == height)
+        {
+            root = node(&left, &root);
+            height += 1;
+            index >>= 1;
+        }
+        self.roots.push((height, root));
+    }
+
+    /// The roots, as a footer keeps them.
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        self.roots.iter().flat_map(|(_, root)| root).copied().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree::{Frontier, leaf};
+
+    #[test]
+    fn stretches_that_are_joined_give_the_frontier_of_the_whole() {
+        let leaves: Vec<Hash> = (0..200_u8).map(|n| leaf(&[n])).collect();
+        for step in 1..70 {
+            let (mut whole, mut frontier) = (Subtrees::from(Position(0)), Frontier::default());
+            for (nth, stretch) in leaves.chunks(step).enumerate() {
+                let mut next = Subtrees::from(Position((nth * step) as u64));
+                stretch.iter().for_each(|leaf| next.push(*leaf));
+                stretch.iter().for_each(|leaf| frontier.push(*leaf));
+                whole.join(&next);
+                assert_eq!(whole.bytes(), frontier.to_bytes(), "{nth} stretches of {step}");
+            }
+        }
+    }
+}
