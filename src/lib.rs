@@ -27,6 +27,7 @@ pub mod projection;
 pub mod store;
 
 pub mod clock;
+pub mod keyfile;
 pub mod metrics;
 pub mod packer;
 pub mod priority;

@@ -16,6 +16,7 @@ pub mod events;
 pub mod export;
 pub mod health;
 pub mod import;
+pub mod key;
 pub mod ledgers;
 pub mod log;
 pub mod rebuild;
@@ -83,6 +84,7 @@ enum Command {
     Deletions(deletions::Deletions),
     Restore(restore::Restore),
     Verify(verify::Verify),
+    Key(key::Keys),
     Ledgers(ledgers::Ledgers),
     Log(log::Log),
     Rebuild(rebuild::Rebuild),
@@ -153,6 +155,7 @@ pub async fn run(cli: Cli, arguments: &[OsString], printer: &mut Printer) -> Res
         Command::Deletions(deletions) => deletions.run(&global, printer).await,
         Command::Restore(restore) => restore.run(&global, printer).await,
         Command::Verify(verify) => verify.run(printer),
+        Command::Key(key) => key.run(&global, printer),
         Command::Ledgers(ledgers) => ledgers.run(&global, printer).await,
         Command::Log(log) => log.run(&global, printer),
         Command::Rebuild(rebuild) => rebuild.run(&global, printer).await,
