@@ -161,7 +161,10 @@ impl Shared {
         let mut later = false;
         while self.next_round(&mut logs, later) {
             logs.retain(|packed| packed.log.strong_count() > 0);
-            later = logs.iter_mut().fold(false, |later, packed| self.pack(packed) || later);
+            later = false;
+            for packed in &mut logs {
+                later |= self.pack(packed);
+            }
         }
     }
 
