@@ -9,7 +9,7 @@ use prost_types::{FileDescriptorSet, MethodDescriptorProto};
 use tonic_build::manual::{Method, Service};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let names = ["events", "append", "query", "restore", "admin"];
+    let names = ["events", "append", "query", "restore", "proof", "admin"];
     let files = protox::compile(names.map(|name| format!("tokenledger/v1/{name}.proto")), ["proto"])?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out.join("descriptors.bin"), files.encode_to_vec())?;

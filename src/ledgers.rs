@@ -12,6 +12,7 @@ use ledger::entry::IdKey;
 use ledger::ids::{IdIndex, IdOptions};
 use ledger::log::{Damage, LogStore, SegmentLog, SegmentOptions};
 use ledger::snapshot;
+use ledger::tiles::TreeStore;
 use ledger::types::{LedgerName, LedgerUid, Position};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -19,6 +20,7 @@ use tokio::task::JoinHandle;
 use crate::clock::Clock;
 use crate::follower::{self, Projection, Shelf};
 use crate::metrics::Metrics;
+use crate::notary::{self, Notary, Signing};
 use crate::packer::Packer;
 use crate::reader::Reader;
 use crate::restorer::Restorer;
@@ -75,6 +77,8 @@ pub struct Ledger {
     pub restorer: Restorer,
     /// Keeps the index.
     pub projection: Projection,
+    /// Issues checkpoints, and proves.
+    pub notary: Notary,
     /// Where the log is not what was written.
     pub damage: Vec<Damage>,
 }
@@ -93,12 +97,15 @@ pub struct Shared {
     pub segments: SegmentOptions,
     /// Whether sealed segments are compressed in the background.
     pub pack: bool,
+    /// With which key checkpoints are signed; without one, there are none.
+    pub signing: Option<Signing>,
 }
 
 struct Opened {
     ledger: Arc<Ledger>,
     writing: JoinHandle<()>,
     following: JoinHandle<()>,
+    signing: Option<JoinHandle<()>>,
 }
 
 /// All ledgers of a data directory, which is locked as long as this lives.
@@ -217,8 +224,7 @@ impl Ledgers {
             (self.shared.data.join("ledgers").join(name.as_str()), Arc::clone(&self.shared.disk));
         let failed = |reason: String| OpenError::Ledger { name: name.clone(), reason };
         let (options, ledger_name) = (self.shared.segments, name.clone());
-        let recovered =
-            tokio::task::spawn_blocking(move || recover(&disk, &dir, options, &ledger_name)).await;
+        let recovered = tokio::task::spawn_blocking(move || recover(&disk, dir, options, &ledger_name)).await;
         let recovered = recovered.map_err(|e| failed(e.to_string()))?.map_err(failed)?;
         let opened = self.start(name, recovered).map_err(failed)?;
         let ledger = Arc::clone(&opened.ledger);
@@ -233,28 +239,44 @@ impl Ledgers {
         metrics.position(log.tail().next.0);
         self.packer.add(name.clone(), &recovered.log, metrics.clone());
         let damage = recovered.log.damage();
+        let disk = Arc::clone(&self.shared.disk);
+        let tree_dir = recovered.dir.join("tree");
+        let tree = Arc::new(TreeStore::open(Arc::clone(&disk), &tree_dir, &recovered.log.frontiers()));
+        let signing = self.shared.signing.clone();
         let parts = Parts {
             name: name.clone(),
             log: Arc::clone(&log),
             prepare: prepare(Arc::clone(&recovered.log), name.clone(), Arc::clone(&self.packer)),
             ids: recovered.ids,
             learn_ids: recovered.learn_ids,
-            disk: Arc::clone(&self.shared.disk),
+            disk: Arc::clone(&disk),
             snapshots: recovered.snapshots,
             state: recovered.state.state,
             tail: recovered.state.tail,
             uid: recovered.uid,
             clock: Arc::clone(&self.shared.clock),
+            tree: signing.as_ref().map(|_| Arc::clone(&tree)),
             metrics: metrics.clone(),
             stopped: recovered.stopped,
         };
         let (writer, writing) = writer::start(parts)?;
+        let (notary, signing) = notary::start(notary::Parts {
+            name: name.clone(),
+            log: Arc::clone(&log),
+            tree,
+            tail: writer.tail(),
+            disk,
+            dir: recovered.dir,
+            signing,
+            metrics: metrics.clone(),
+        })
+        .map_err(|error| format!("its checkpoint can't be read: {error}"))?;
         let (projection, following) =
             follower::start(name.clone(), Arc::clone(&log), writer.tail(), Arc::clone(&self.shelf), metrics);
         let reader = Reader::new(log, projection.clone(), writer.tail());
         let restorer = Restorer::new(reader.clone(), writer.clone(), Arc::clone(&self.shared.clock));
-        let ledger = Ledger { name: name.clone(), writer, reader, restorer, projection, damage };
-        Ok(Opened { ledger: Arc::new(ledger), writing, following })
+        let ledger = Ledger { name: name.clone(), writer, reader, restorer, projection, notary, damage };
+        Ok(Opened { ledger: Arc::new(ledger), writing, following, signing })
     }
 
     /// Lets every writer finish what it has, and writes snapshots. Calls that come later are told that the server is
@@ -263,9 +285,9 @@ impl Ledgers {
         *self.closing.lock().await = true;
         let opened = std::mem::take(&mut *self.open.write().unwrap_or_else(PoisonError::into_inner));
         let mut tasks = Vec::new();
-        for (_, Opened { ledger, writing, following }) in opened {
+        for (_, Opened { ledger, writing, following, signing }) in opened {
             drop(ledger);
-            tasks.extend([writing, following]);
+            tasks.extend([writing, following].into_iter().chain(signing));
         }
         for task in tasks {
             let _ = task.await;
@@ -308,15 +330,16 @@ struct Recovered {
     stopped: Option<String>,
     snapshots: PathBuf,
     uid: LedgerUid,
+    dir: PathBuf,
 }
 
 fn recover(
     disk: &Arc<dyn Disk>,
-    dir: &Path,
+    dir: PathBuf,
     options: SegmentOptions,
     name: &LedgerName,
 ) -> Result<Recovered, String> {
-    let (log, repair) = SegmentLog::open(Arc::clone(disk), dir, options).map_err(|e| e.to_string())?;
+    let (log, repair) = SegmentLog::open(Arc::clone(disk), &dir, options).map_err(|e| e.to_string())?;
     if let Some(repair) = repair {
         tracing::warn!(
             ledger = %name, position = %repair.position, file = repair.file, bytes = repair.bytes,
@@ -339,7 +362,7 @@ fn recover(
     let damage = log.damage().first().map(ToString::to_string);
     let unreadable = damage.or_else(|| state.unreadable.as_ref().map(ToString::to_string)).or(learned.err());
     let stopped = unreadable.map(|reason| format!("{reason}; run `tokenledger verify`"));
-    Ok(Recovered { log, ids, learn_ids, state, stopped, snapshots, uid })
+    Ok(Recovered { log, ids, learn_ids, state, stopped, snapshots, uid, dir })
 }
 
 /// Feeds an index of ids what it does not cover yet.

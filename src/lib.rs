@@ -19,6 +19,7 @@ pub mod scrub;
 pub mod ledgers;
 
 pub mod follower;
+pub mod notary;
 pub mod reader;
 pub mod restorer;
 pub mod writer;

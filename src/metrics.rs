@@ -38,6 +38,7 @@ pub struct Metrics {
     bytes: Count,
     syncs: Count,
     position: Level,
+    checkpoint: Level,
     packed: Level,
     packed_saved: Level,
     projected: Level,
@@ -74,6 +75,7 @@ impl Default for Metrics {
             bytes: count(&mut registry, "log_bytes", "Bytes of entries and frames made durable"),
             syncs: count(&mut registry, "log_syncs", "Groups made durable, each with one sync"),
             position: level(&mut registry, "log_next_position", "Position of the next entry"),
+            checkpoint: level(&mut registry, "checkpoint_size", "Entries that the newest checkpoint covers"),
             packed: level(&mut registry, "log_packed_segments", "Sealed segments that are compressed"),
             packed_saved: level(
                 &mut registry,
@@ -184,6 +186,11 @@ impl LedgerMetrics {
     /// The log ends here.
     pub fn position(&self, next: u64) {
         self.position.set(i64::try_from(next).unwrap_or(i64::MAX));
+    }
+
+    /// A checkpoint was issued that covers so many entries.
+    pub fn checkpoint(&self, size: u64) {
+        self.all.checkpoint.get_or_create(&self.label()).set(i64::try_from(size).unwrap_or(i64::MAX));
     }
 
     /// So much of the log is packed.

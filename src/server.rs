@@ -23,15 +23,17 @@ use tonic_health::server::HealthReporter;
 
 use crate::auth::identify;
 use crate::clock::SystemClock;
-use crate::grpc::{Admin, Append, MESSAGE_BYTES_MAX, Query, Restore};
+use crate::grpc::{Admin, Append, MESSAGE_BYTES_MAX, Proof, Query, Restore};
 use crate::ledgers::{Ledgers, OpenError, Shared};
 use crate::metrics::Metrics;
+use crate::notary::Signing;
 use crate::scrub::Scrub;
 use crate::store::quiet_sled_panics;
 use crate::wire::DESCRIPTORS;
 use crate::wire::answers::query_service_server::QueryServiceServer;
 use crate::wire::pb::admin_service_server::AdminServiceServer;
 use crate::wire::pb::append_service_server::AppendServiceServer;
+use crate::wire::pb::proof_service_server::ProofServiceServer;
 use crate::wire::pb::restore_service_server::RestoreServiceServer;
 
 /// How long a shutdown waits for what is under way.
@@ -46,7 +48,7 @@ const CALL_MAX: Duration = Duration::from_secs(120);
 const STREAMS_MAX: u32 = 1_024;
 
 /// How to serve.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ServeOptions {
     /// The data directory.
     pub data: PathBuf,
@@ -60,6 +62,8 @@ pub struct ServeOptions {
     pub scrub_rate: u64,
     /// Whether sealed segments are compressed in the background.
     pub pack: bool,
+    /// With which key checkpoints are signed; without one, there are none.
+    pub signing: Option<Signing>,
 }
 
 /// Why a server does not run.
@@ -136,6 +140,11 @@ pub async fn start(options: ServeOptions) -> Result<Running, ServeError> {
             return Err(ServeError::NotLoopback(address));
         }
     }
+    if options.signing.is_none() {
+        tracing::warn!(
+            "no key was given (`--key FILE`): no checkpoints are signed, and nothing can be proved to others"
+        );
+    }
     quiet_sled_panics();
     let (listener, grpc) = listen(options.listen).await?;
     let metrics_listener = match options.metrics {
@@ -150,6 +159,7 @@ pub async fn start(options: ServeOptions) -> Result<Running, ServeError> {
         metrics: metrics.clone(),
         segments: SegmentOptions::default(),
         pack: options.pack,
+        signing: options.signing,
     })
     .await?;
     let (stop, stopped) = watch::channel(false);
@@ -188,6 +198,7 @@ fn serve_grpc(
         .max_decoding_message_size(MESSAGE_BYTES_MAX);
     let query = QueryServiceServer::new(Query::new(Arc::clone(&ledgers)));
     let restore = RestoreServiceServer::new(Restore::new(Arc::clone(&ledgers)));
+    let proof = ProofServiceServer::new(Proof::new(Arc::clone(&ledgers)));
     let admin = AdminServiceServer::new(Admin::new(Arc::clone(&ledgers)));
     let router = as_served(tonic::transport::Server::builder())
         .trace_fn(|request| match request_id(request) {
@@ -198,6 +209,7 @@ fn serve_grpc(
         .add_service(InterceptedService::new(append, identify))
         .add_service(InterceptedService::new(query, identify))
         .add_service(InterceptedService::new(restore, identify))
+        .add_service(InterceptedService::new(proof, identify))
         .add_service(InterceptedService::new(admin, identify))
         .add_service(health_service)
         .add_service(reflection);

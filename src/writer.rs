@@ -20,6 +20,7 @@ use ledger::log::{AppendError, LogStore, ReadError, Tail};
 use ledger::sequencer::{Request, Sequencer};
 use ledger::snapshot;
 use ledger::state::{Frozen, State};
+use ledger::tiles::TreeStore;
 use ledger::types::{Emitter, LedgerName, LedgerUid, Position};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -75,6 +76,8 @@ pub struct Parts {
     pub uid: LedgerUid,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
+    /// The tree over its entries, where there are checkpoints.
+    pub tree: Option<Arc<TreeStore>>,
     /// Counts.
     pub metrics: LedgerMetrics,
     /// Why it takes no appends from the start, if so.
@@ -96,7 +99,8 @@ pub fn start(parts: Parts) -> Result<(Writer, JoinHandle<()>), String> {
     let (tail_sender, tail_receiver) = watch::channel(tail);
     let tail_sender = Arc::new(tail_sender);
     let (stopped_sender, stopped_receiver) = watch::channel(parts.stopped);
-    let (output, ends) = Output::new(Arc::clone(&parts.log), Arc::clone(&tail_sender), parts.metrics.clone());
+    let (log, tail_sent) = (Arc::clone(&parts.log), Arc::clone(&tail_sender));
+    let (output, ends) = Output::new(log, tail_sent, parts.tree, parts.metrics.clone());
     let drive = Drive {
         sequencer,
         log: parts.log,

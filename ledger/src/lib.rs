@@ -12,6 +12,7 @@ pub mod guard;
 pub mod ids;
 pub mod inspect;
 pub mod log;
+pub mod proof;
 pub mod replay;
 pub mod restore;
 pub mod sequencer;

@@ -2,10 +2,14 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
 use super::exit::{Exit, Failure};
+use crate::keyfile;
+use crate::notary::Signing;
 use crate::scrub;
 use crate::server::{self, ServeOptions};
 
@@ -30,6 +34,12 @@ pub struct Serve {
     /// Whether to compress sealed segments in the background
     #[arg(long, value_enum, env = "TOKENLEDGER_PACK", default_value = "on")]
     pack: Switch,
+    /// The file of the private key that signs checkpoints (`tokenledger key generate`); without it there are none
+    #[arg(long, value_name = "FILE", env = "TOKENLEDGER_KEY")]
+    key: Option<PathBuf>,
+    /// How often to sign a checkpoint at most, while something is new
+    #[arg(long, value_name = "TIME", env = "TOKENLEDGER_CHECKPOINT_EVERY", default_value = "100ms", value_parser = super::moment::duration)]
+    checkpoint_every: Duration,
 }
 
 /// Whether something is done.
@@ -56,7 +66,10 @@ impl Serve {
     /// # Errors
     /// Where the server cannot start, or had to stop.
     pub async fn run(self) -> Result<Exit, Failure> {
+        let key = self.key.as_deref().map(keyfile::read).transpose().map_err(Failure::because)?;
+        let every = self.checkpoint_every;
         let options = ServeOptions {
+            signing: key.map(|key| Signing { key: Arc::new(key), every }),
             data: self.data,
             listen: self.listen,
             metrics: self.metrics,

@@ -3,6 +3,7 @@
 mod admin;
 mod append;
 mod page;
+mod proof;
 mod query;
 mod restore;
 
@@ -13,6 +14,7 @@ use tonic::{Code, Status};
 
 pub use admin::Admin;
 pub use append::Append;
+pub use proof::Proof;
 pub use query::Query;
 pub use restore::Restore;
 

@@ -75,7 +75,11 @@ fn min_position(position: Option<u64>) -> Option<Position> {
 }
 
 /// The entry of an event id.
-async fn find(reader: &Reader, writer: &crate::writer::Writer, key: pb::EventKey) -> Result<Entry, Status> {
+pub(super) async fn find(
+    reader: &Reader,
+    writer: &crate::writer::Writer,
+    key: pb::EventKey,
+) -> Result<Entry, Status> {
     let event_id = Uuid::try_parse(&key.event_id)
         .map_err(|_| invalid("invalid_request", "field `key.event_id` is not a UUID"))?;
     let emitter: Emitter =

@@ -5,9 +5,11 @@ use std::collections::HashMap;
 
 use ledger::event::Invalid;
 use ledger::sequencer::Refused;
+use ledger::tiles::TreeError;
 use tonic::{Code, Status};
 use tonic_types::{BadRequest, ErrorDetails, FieldViolation, StatusExt};
 
+use crate::notary::ProofError;
 use crate::reader::AskError;
 use crate::restorer::RestoreError;
 use crate::wire::pb;
@@ -126,6 +128,28 @@ impl From<AskError> for Status {
             AskError::Invalid(_) => (Code::InvalidArgument, "invalid_request"),
             AskError::Behind { .. } => (Code::Unavailable, "projection_behind"),
             AskError::Closing => (Code::Unavailable, "shutting_down"),
+        };
+        status(code, reason, error.to_string())
+    }
+}
+
+impl From<ProofError> for Status {
+    fn from(error: ProofError) -> Self {
+        Self::from(&error)
+    }
+}
+
+impl From<&ProofError> for Status {
+    fn from(error: &ProofError) -> Self {
+        let (code, reason) = match error {
+            ProofError::NoKey => (Code::FailedPrecondition, "no_key"),
+            ProofError::Tree(TreeError::Beyond { .. }) => (Code::OutOfRange, "beyond_end"),
+            ProofError::Tree(TreeError::Doubtful) => (Code::Unavailable, "tree_rebuilding"),
+            ProofError::Tree(TreeError::Io(_)) => (Code::Unavailable, "tree_unreadable"),
+            ProofError::Tree(TreeError::Log(_)) => (Code::DataLoss, "log_unreadable"),
+            ProofError::Sign(_) => (Code::Internal, "checkpoint_contradicts"),
+            ProofError::Keep(_) => (Code::Unavailable, "checkpoint_not_kept"),
+            ProofError::Closing => (Code::Unavailable, "shutting_down"),
         };
         status(code, reason, error.to_string())
     }

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use ledger::entry::Record;
 use ledger::log::{AppendError, FRAME_BYTES, GROUP_BYTES_MAX, GROUP_ENTRIES_MAX, LogStore, Tail};
+use ledger::tiles::TreeStore;
+use ledger::tree::Hash;
 use tokio::sync::{mpsc, watch};
 
 use super::Release;
@@ -47,6 +49,7 @@ pub(super) struct Ends {
 pub(super) struct Output {
     log: Arc<dyn LogStore>,
     tail: Arc<watch::Sender<Tail>>,
+    tree: Option<Arc<TreeStore>>,
     metrics: LedgerMetrics,
     pieces: Receiver<Piece>,
     /// Taken, and too large for the group before.
@@ -58,12 +61,13 @@ impl Output {
     pub(super) fn new(
         log: Arc<dyn LogStore>,
         tail: Arc<watch::Sender<Tail>>,
+        tree: Option<Arc<TreeStore>>,
         metrics: LedgerMetrics,
     ) -> (Self, Ends) {
         let (sender, pieces) = channel();
         let (written, receiver) = mpsc::unbounded_channel();
         let ends = Ends { pieces: sender, written: receiver };
-        (Self { log, tail, metrics, pieces, kept: None, written }, ends)
+        (Self { log, tail, tree, metrics, pieces, kept: None, written }, ends)
     }
 
     /// Writes until nothing more comes, or a write fails.
@@ -83,14 +87,19 @@ impl Output {
 
     /// Writes one group.
     pub(super) fn write(&self, group: Piece) -> Written {
-        let Piece { records: group, mut untold } = group;
+        let Piece { records: mut group, mut untold } = group;
         let (began, expected) = (Instant::now(), self.tail.borrow().next);
+        let leaves: Vec<Hash> = group.iter_mut().map(Record::make_leaf).collect();
         let result = self.log.append(expected, &group);
         let took = began.elapsed();
         if let Ok(tail) = &result {
             self.metrics.written(&group, tail);
             self.tail.send_replace(*tail);
             untold.drain(..).for_each(|release| release(Ok(())));
+            // Nobody waits for this: what asks for the tree brings it up to the log first.
+            if let Some(tree) = &self.tree {
+                tree.extend(expected.0, &leaves);
+            }
         }
         Written { group, result, untold, took }
     }
@@ -162,7 +171,7 @@ mod tests {
         let log = Arc::new(Sizes { groups: Mutex::default(), full_at });
         let tail = Arc::new(watch::channel(Tail::default()).0);
         let metrics = Metrics::default().of(&LedgerName::default());
-        let (output, ends) = Output::new(Arc::clone(&log) as Arc<dyn LogStore>, tail, metrics);
+        let (output, ends) = Output::new(Arc::clone(&log) as Arc<dyn LogStore>, tail, None, metrics);
         let told = Told::default();
         for (number, entries) in pieces.iter().enumerate() {
             let record = Record::new(vec![7; entry_bytes].into(), Link::default(), (0, 1));

@@ -91,6 +91,7 @@ fn open_through(disk: Arc<dyn Disk>, through: impl FnOnce(Arc<SegmentLog>) -> Ar
         tail,
         uid,
         clock: Arc::new(Noon),
+        tree: None,
         metrics: Metrics::default().of(&LedgerName::default()),
         stopped: None,
     };

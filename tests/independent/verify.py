@@ -861,7 +861,7 @@ class Ledger:
         return [name for name in names if re.fullmatch(known, name)]
 
     def judge(self):
-        self.names("", r"ids|log|snapshots|tail|tree")
+        self.names("", r"checkpoint(\.tmp)?|ids|log|snapshots|tail|tree")
         self.names("log/torn", r"[0-9]+-[0-9]+\.(bin|json)")
         names = self.names("log", r"[0-9]{20}\.seg|next\.tmp|pack\.tmp|torn")
         for name in [n for n in names if n.endswith(".seg") and int(n[:20]) >= 2**64]:

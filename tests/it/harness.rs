@@ -2,17 +2,21 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use ledger::checkpoint::PrivateKey;
 use ledger::disk::RealDisk;
 use ledger::entry;
 use ledger::verify::verify;
 use tempfile::TempDir;
 use tokenledger::ledgers::OpenError;
+use tokenledger::notary::Signing;
 use tokenledger::server::{Running, ServeError, ServeOptions, start};
 use tokenledger::wire::pb;
 use tokenledger::wire::pb::admin_service_client::AdminServiceClient;
 use tokenledger::wire::pb::append_service_client::AppendServiceClient;
+use tokenledger::wire::pb::proof_service_client::ProofServiceClient;
 use tokenledger::wire::pb::query_service_client::QueryServiceClient;
 use tokenledger::wire::pb::restore_service_client::RestoreServiceClient;
 use tonic::transport::Channel;
@@ -22,14 +26,24 @@ use uuid::Uuid;
 pub struct Server {
     dir: TempDir,
     running: Option<Running>,
+    signs: bool,
 }
 
 impl Server {
     /// Starts one.
     pub async fn start() -> Self {
+        Self::start_one(true).await
+    }
+
+    /// Starts one that has no key.
+    pub async fn start_without_key() -> Self {
+        Self::start_one(false).await
+    }
+
+    async fn start_one(signs: bool) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let running = Some(run(dir.path()).await);
-        Self { dir, running }
+        let running = Some(run(dir.path(), signs).await);
+        Self { dir, running, signs }
     }
 
     /// Its data directory.
@@ -52,7 +66,7 @@ impl Server {
 
     /// Starts one again.
     pub async fn resume(&mut self) {
-        self.running = Some(run(self.dir.path()).await);
+        self.running = Some(run(self.dir.path(), self.signs).await);
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -75,10 +89,22 @@ fn data(dir: &Path) -> PathBuf {
     dir.join("data")
 }
 
-async fn run(dir: &Path) -> Running {
+/// The key with which servers sign here.
+pub fn key() -> PrivateKey {
+    PrivateKey::new("ledger.example.org".parse().unwrap(), &[7; 32])
+}
+
+async fn run(dir: &Path, signs: bool) -> Running {
     let listen = "127.0.0.1:0".parse().unwrap();
-    let options =
-        ServeOptions { data: data(dir), listen, metrics: None, log_json: false, scrub_rate: 8, pack: true };
+    let options = ServeOptions {
+        data: data(dir),
+        listen,
+        metrics: None,
+        log_json: false,
+        scrub_rate: 8,
+        pack: true,
+        signing: signs.then(|| Signing { key: Arc::new(key()), every: Duration::from_millis(20) }),
+    };
     // A server that stopped in this process lets go of its directory with its last connection, a moment later.
     for _ in 0..50 {
         match start(options.clone()).await {
@@ -97,6 +123,7 @@ pub struct Clients {
     pub append: AppendServiceClient<Channel>,
     pub query: QueryServiceClient<Channel>,
     pub restore: RestoreServiceClient<Channel>,
+    pub proof: ProofServiceClient<Channel>,
     pub admin: AdminServiceClient<Channel>,
 }
 
@@ -107,6 +134,7 @@ impl Clients {
             append: AppendServiceClient::new(channel.clone()),
             query: QueryServiceClient::new(channel.clone()),
             restore: RestoreServiceClient::new(channel.clone()),
+            proof: ProofServiceClient::new(channel.clone()),
             admin: AdminServiceClient::new(channel),
         }
     }
@@ -264,7 +292,7 @@ pub async fn check_ledger(data: &Path, live: Option<Vec<(String, Vec<u8>, u64)>>
     assert!(report.ok(), "{report:?}");
     independent(data);
     let parent = data.parent().unwrap();
-    let running = run(parent).await;
+    let running = run(parent, true).await;
     let clients = Clients::connect(running.grpc).await;
     let again = roots(&clients).await;
     if let Some(live) = live {

@@ -39,6 +39,8 @@ mod moments;
 mod projections;
 /// Policies: what breaks a rule is flagged, or refused with its evidence.
 mod promises;
+/// What stands in a ledger can be proved to somebody who has a public key, and trusts nobody.
+mod proofs;
 /// Lists, filters, pages and look-ups give what a walk over the whole log gives.
 mod queries;
 /// A running server reads its logs again, and damage does not wait for somebody who asks.

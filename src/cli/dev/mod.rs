@@ -50,8 +50,15 @@ impl Dev {
     pub async fn run(self, global: &Global, printer: &mut Printer) -> Result<Exit, Failure> {
         let (data, kept) = self.directory()?;
         let listen = self.listen.unwrap_or_else(free_address);
-        let options =
-            ServeOptions { data, listen, metrics: None, log_json: false, scrub_rate: 0, pack: true };
+        let options = ServeOptions {
+            data,
+            listen,
+            metrics: None,
+            log_json: false,
+            scrub_rate: 0,
+            pack: true,
+            signing: None,
+        };
         let running = server::start(options).await.map_err(Failure::because)?;
         let result = self.show(global, printer, &running).await;
         running.stop().await;
