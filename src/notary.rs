@@ -70,12 +70,15 @@ impl From<ReadError> for ProofError {
     }
 }
 
+/// Somebody who waits for a checkpoint.
+type Ask = oneshot::Sender<Result<Issued, Arc<ProofError>>>;
+
 /// The way to a ledger's tree and checkpoints. Cheap to clone.
 #[derive(Clone)]
 pub struct Notary {
     tree: Arc<TreeStore>,
     newest: watch::Receiver<Option<Issued>>,
-    asks: Option<mpsc::Sender<oneshot::Sender<Result<Issued, Arc<ProofError>>>>>,
+    asks: Option<mpsc::Sender<Ask>>,
 }
 
 impl Notary {
@@ -177,12 +180,10 @@ struct Desk {
     metrics: LedgerMetrics,
 }
 
-type Asks = mpsc::Receiver<oneshot::Sender<Result<Issued, Arc<ProofError>>>>;
-
 async fn run(
     mut desk: Desk,
     mut tail: watch::Receiver<Tail>,
-    mut asks: Asks,
+    mut asks: mpsc::Receiver<Ask>,
     newest: watch::Sender<Option<Issued>>,
     every: Duration,
 ) {
