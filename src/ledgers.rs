@@ -376,6 +376,10 @@ fn learn_ids(log: Arc<SegmentLog>) -> LearnIds {
             .map_err(|e| e.to_string())?;
         missing.sort_unstable_by_key(|(position, _)| *position);
         for (position, key) in missing {
+            // Where a segment is lost, nobody can tell which ids were recorded in it.
+            if position != ids.covered() {
+                return Err(format!("the entries from position {} on are missing", ids.covered()));
+            }
             ids.insert(key, position);
         }
         Ok(())
@@ -408,4 +412,48 @@ fn is_due(not_before: &Mutex<Instant>) -> bool {
         *not_before = Instant::now() + PREPARE_RETRY;
     }
     due
+}
+
+#[cfg(test)]
+mod tests {
+    use ledger::disk::testing::MemoryDisk;
+    use ledger::entry::{self, Header, Record};
+
+    use super::*;
+
+    #[test]
+    fn a_log_that_lost_a_segment_teaches_its_ids_up_to_there_and_says_so() {
+        let dir = Path::new("/data/ledgers/default");
+        let memory = MemoryDisk::new();
+        let disk: Arc<dyn Disk> = Arc::new(memory.clone());
+        let options =
+            SegmentOptions { first_segment_bytes: 4096, segment_bytes_max: 4096, ..Default::default() };
+        let (log, _) = SegmentLog::open(Arc::clone(&disk), dir, options).unwrap();
+        for _ in 0..60 {
+            let tail = log.tail();
+            let header = Header {
+                uid: LedgerUid([1; 16]),
+                position: tail.next,
+                epoch: 0,
+                previous: tail.link,
+                recorded_at: tail.recorded_at,
+                event_id: uuid::Uuid::from_u128(u128::from(tail.next.0)),
+                emitter: "e".parse().unwrap(),
+            };
+            let entry = bytes::Bytes::from(entry::encode(&header, &[7; 150]).unwrap());
+            let link = entry::link(&entry);
+            log.append(tail.next, &[Record::new(entry, link, (0, 1))]).unwrap();
+        }
+        drop(log);
+        let mut segments = memory.paths();
+        segments.retain(|path| path.extension().is_some_and(|extension| extension == "seg"));
+        assert!(segments.len() > 3);
+        let lost: u64 = segments[1].file_stem().unwrap().to_str().unwrap().parse().unwrap();
+        disk.remove(&segments[1]).unwrap();
+        let (log, _) = SegmentLog::open(Arc::clone(&disk), dir, options).unwrap();
+        assert!(!log.damage().is_empty());
+        let mut ids = IdIndex::open(disk, &dir.join("ids"), IdOptions::new(LedgerUid([1; 16]))).unwrap();
+        let said = learn_ids(Arc::new(log))(&mut ids).unwrap_err();
+        assert_eq!((ids.covered(), said.contains(&lost.to_string())), (Position(lost), true), "{said}");
+    }
 }

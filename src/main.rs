@@ -9,8 +9,8 @@ use std::process::ExitCode;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    // The allocator asks for huge pages. Each of them is zeroed whole when its first byte is used, on the way of a
-    // request, and takes 2 MiB of memory from then on. Where the system refuses, it is only that.
+    // Many systems give huge pages to whoever does not refuse. Each of them is zeroed whole when its first byte is used,
+    // on the way of a request, and takes 2 MiB of memory from then on. Where this can't be refused, it is only that.
     let _ = rustix::thread::disable_transparent_huge_pages(true);
     tokenledger::cli::main(std::env::args_os())
 }

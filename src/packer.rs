@@ -12,8 +12,8 @@ use ledger::types::{LedgerName, Position};
 use crate::metrics::LedgerMetrics;
 use crate::priority;
 
-/// The newest sealed segments of a log are read the most, and a packed entry takes longer to read. So these stay as they are
-/// until the log has not grown for some time.
+/// The newest sealed segments of a log are read the most, and a packed entry takes longer to read. So these stay as they
+/// are until the log was seen not to grow for some time.
 const KEEP_HOT: usize = 2;
 const REST: Duration = Duration::from_secs(20);
 /// The least pause between two segments. It is never shorter than packing the last one took.
@@ -168,7 +168,8 @@ impl Shared {
         }
     }
 
-    /// Waits until there may be something to pack, which is so `later` in any case; whether there is, and it is not to end.
+    /// Waits until there may be something to pack; where there will be `later`, for as long as a log must rest at most.
+    /// False when it is to end.
     fn next_round(&self, logs: &mut Vec<Packed>, later: bool) -> bool {
         let idle = |state: &mut State| !state.asked && !state.stopping;
         let timeout = if later { REST } else { Duration::MAX };
