@@ -49,7 +49,7 @@ pub struct Serve {
     #[arg(long, value_name = "FILE", env = "TOKENLEDGER_ANCHOR")]
     anchor: Option<PathBuf>,
     /// Makes the anchor file from what the ledgers have now
-    #[arg(long, requires = "anchor")]
+    #[arg(long)]
     anchor_init: bool,
     /// A file with a signed checkpoint that a ledger must go on from; may be given several times
     #[arg(long, value_name = "FILE")]
@@ -86,6 +86,12 @@ impl Serve {
     /// # Errors
     /// Where the server cannot start, or had to stop.
     pub async fn run(self) -> Result<Exit, Failure> {
+        // Not left to the parser, to which a file named among the settings is a default.
+        if self.anchor_init && self.anchor.is_none() {
+            return Err(Failure::Usage(
+                "--anchor-init needs to know which file: add `--anchor FILE`".to_owned(),
+            ));
+        }
         let key = self.key.as_deref().map(keyfile::read).transpose().map_err(Failure::because)?;
         let every = self.checkpoint_every;
         let signing =
