@@ -150,7 +150,7 @@ impl VerifierKey {
         line::key_id(&self.name, ED25519, &self.key)
     }
 
-    fn verifiers(&self) -> Result<VerifierList, CheckpointError> {
+    pub(crate) fn verifiers(&self) -> Result<VerifierList, CheckpointError> {
         let verifier = StandardVerifier::new(&self.to_string()).map_err(|_| CheckpointError::VerifierKey)?;
         Ok(VerifierList::new(vec![Box::new(verifier)]))
     }
@@ -171,7 +171,7 @@ impl VerifierKey {
 }
 
 /// Reads a signed checkpoint without believing it. Only one form of it is accepted.
-pub(crate) fn read(bytes: &[u8]) -> Result<(Checkpoint, Note), CheckpointError> {
+fn read(bytes: &[u8]) -> Result<(Checkpoint, Note), CheckpointError> {
     let note = Note::from_bytes(bytes).map_err(|error| match error {
         NoteError::MalformedNote => CheckpointError::Malformed("it is no signed note"),
         _ => CheckpointError::Malformed("its signatures can't be read"),

@@ -52,6 +52,12 @@ impl CosignerKey {
         &self.name
     }
 
+    /// The Ed25519 key itself. What it signs does not name it, so two names with one key are one witness.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8; 32] {
+        self.key.as_bytes()
+    }
+
     fn id(&self) -> u32 {
         line::key_id(&self.name, COSIGNATURE_V1, &self.key)
     }
