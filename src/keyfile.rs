@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
+use ledger::checkpoint::cosignature::CosignerSecret;
 use ledger::checkpoint::{CheckpointError, Prefix, PrivateKey};
 
 /// The bits of a file's mode that let anybody but its owner in.
@@ -44,19 +45,38 @@ pub enum KeyFileError {
 /// # Errors
 /// See [`KeyFileError`].
 pub fn generate(prefix: Prefix, path: &Path) -> Result<PrivateKey, KeyFileError> {
+    let key = PrivateKey::new(prefix, &seed()?);
+    make(path, &key.to_secret_line())?;
+    Ok(key)
+}
+
+/// Makes a new key of a witness, and the file that holds it; both are durable then.
+///
+/// # Errors
+/// See [`KeyFileError`].
+pub fn generate_cosigner(name: Prefix, path: &Path) -> Result<CosignerSecret, KeyFileError> {
+    let key = CosignerSecret::new(name, &seed()?);
+    make(path, &key.to_secret_line())?;
+    Ok(key)
+}
+
+fn seed() -> Result<[u8; 32], KeyFileError> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(KeyFileError::Random)?;
-    let key = PrivateKey::new(prefix, &seed);
+    Ok(seed)
+}
+
+fn make(path: &Path, line: &str) -> Result<(), KeyFileError> {
     let shown = path.display().to_string();
     let made = || -> io::Result<()> {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-        writeln!(file, "{}", key.to_secret_line())?;
+        writeln!(file, "{line}")?;
         file.sync_all()?;
         let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
         File::open(dir)?.sync_all()
     };
     match made() {
-        Ok(()) => Ok(key),
+        Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(KeyFileError::Exists(shown)),
         Err(error) => Err(KeyFileError::Io(shown, error)),
     }
@@ -67,6 +87,21 @@ pub fn generate(prefix: Prefix, path: &Path) -> Result<PrivateKey, KeyFileError>
 /// # Errors
 /// See [`KeyFileError`]; also where others than the file's owner may read it.
 pub fn read(path: &Path) -> Result<PrivateKey, KeyFileError> {
+    let line = line(path)?;
+    PrivateKey::from_secret_line(&line).map_err(|error| KeyFileError::Key(path.display().to_string(), error))
+}
+
+/// Reads the key of a witness.
+///
+/// # Errors
+/// See [`KeyFileError`]; also where others than the file's owner may read it.
+pub fn read_cosigner(path: &Path) -> Result<CosignerSecret, KeyFileError> {
+    let line = line(path)?;
+    CosignerSecret::from_secret_line(&line)
+        .map_err(|error| KeyFileError::Key(path.display().to_string(), error))
+}
+
+fn line(path: &Path) -> Result<String, KeyFileError> {
     let shown = path.display().to_string();
     let failed = |error| KeyFileError::Io(shown.clone(), error);
     let file = File::open(path).map_err(failed)?;
@@ -76,8 +111,10 @@ pub fn read(path: &Path) -> Result<PrivateKey, KeyFileError> {
     }
     let mut text = String::new();
     file.take(LINE_BYTES_MAX).read_to_string(&mut text).map_err(failed)?;
-    let line = text.strip_suffix('\n').unwrap_or(&text);
-    PrivateKey::from_secret_line(line).map_err(|error| KeyFileError::Key(shown, error))
+    if text.ends_with('\n') {
+        text.pop();
+    }
+    Ok(text)
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Issues the checkpoints of a ledger: while something is new, at most every so often; on request; and at the end.
 
+mod publish;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,8 +15,11 @@ use ledger::tree::TreeHead;
 use ledger::types::LedgerName;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::metrics::LedgerMetrics;
+use crate::witness::Witnesses;
+use publish::{Colleagues, Publisher};
 
 /// The file of a ledger that holds its newest checkpoint, and that under which it is written first.
 const NAME: &str = "checkpoint";
@@ -23,6 +28,8 @@ const NEXT_NAME: &str = "checkpoint.tmp";
 const ASKS_MAX: usize = 64;
 /// How long to wait after one could not be issued.
 const RETRY: Duration = Duration::from_secs(1);
+/// How often is looked whether the writer has ended, while nothing is signed.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// With which key checkpoints are signed, and how often at most.
 #[derive(Clone)]
@@ -31,6 +38,8 @@ pub struct Signing {
     pub key: Arc<PrivateKey>,
     /// The least time between two of them.
     pub every: Duration,
+    /// Who cosigns them, if anybody does.
+    pub witnesses: Option<Arc<Witnesses>>,
 }
 
 /// A checkpoint that was issued.
@@ -38,8 +47,12 @@ pub struct Signing {
 pub struct Issued {
     /// What it says.
     pub tree: TreeHead,
-    /// The signed note.
+    /// The signed note, with its cosignatures.
     pub note: Arc<[u8]>,
+    /// The names of the witnesses that have cosigned it.
+    pub witnesses: Arc<[String]>,
+    /// Whether as many have as must have, and at least one.
+    pub witnessed: bool,
 }
 
 /// Why there is no checkpoint, or no proof.
@@ -59,6 +72,18 @@ pub enum ProofError {
     /// It can't be kept.
     #[error("the checkpoint can't be kept, so it is not published: {0}")]
     Keep(io::Error),
+    /// Too few witnesses have cosigned it.
+    #[error(
+        "{cosigned} of {of} witnesses have cosigned the newest checkpoint, and {quorum} must have before it is published; what is recorded is safe, try again (the server's log says what is wrong with the others)"
+    )]
+    Unwitnessed {
+        /// How many have.
+        cosigned: usize,
+        /// How many there are.
+        of: usize,
+        /// How many must have.
+        quorum: usize,
+    },
     /// The server is going down.
     #[error("the server is shutting down; try again")]
     Closing,
@@ -71,7 +96,11 @@ impl From<ReadError> for ProofError {
 }
 
 /// Somebody who waits for a checkpoint.
-type Ask = oneshot::Sender<Result<Issued, Arc<ProofError>>>;
+struct Ask {
+    /// How many entries it is to cover at least.
+    size: u64,
+    answer: oneshot::Sender<Result<Issued, Arc<ProofError>>>,
+}
 
 /// The way to a ledger's tree and checkpoints. Cheap to clone.
 #[derive(Clone)]
@@ -88,7 +117,8 @@ impl Notary {
         &self.tree
     }
 
-    /// A checkpoint that covers at least so many entries: the newest one, if it does, and otherwise one that is signed now.
+    /// A published checkpoint that covers at least so many entries: the newest one, if it does, and otherwise one that is
+    /// signed now.
     ///
     /// # Errors
     /// See [`ProofError`].
@@ -98,8 +128,8 @@ impl Notary {
             return Ok(newest);
         }
         let asks = self.asks.as_ref().ok_or(ProofError::NoKey)?;
-        let (ask, answer) = oneshot::channel();
-        asks.send(ask).await.map_err(|_| ProofError::Closing)?;
+        let (sender, answer) = oneshot::channel();
+        asks.send(Ask { size, answer: sender }).await.map_err(|_| ProofError::Closing)?;
         answer.await.map_err(|_| ProofError::Closing)?
     }
 }
@@ -135,24 +165,33 @@ pub fn start(parts: Parts) -> io::Result<(Notary, Option<JoinHandle<()>>)> {
         return Ok((Notary { tree, newest, asks: None }, None));
     };
     let verifier = signing.key.verifier(&name);
-    let kept = read_kept(disk.as_ref(), &dir)?;
+    let kept = read_note(disk.as_ref(), &dir.join(NAME))?;
     let last = kept.and_then(|note| opened(&verifier, note));
     if let Some(last) = &last {
         metrics.checkpoint(last.tree.size);
     }
     let signer = LocalSigner::new(&signing.key, &name, last.as_ref().map(|last| last.tree));
-    let (sender, newest) = watch::channel(last);
+    let with = Colleagues {
+        name: name.clone(),
+        tree: Arc::clone(&tree),
+        disk: Arc::clone(&disk),
+        dir: dir.clone(),
+        metrics: metrics.clone(),
+        witnesses: signing.witnesses,
+    };
+    let (publisher, newest) = Publisher::new(with, &verifier, last)?;
     let (asks, receiver) = mpsc::channel(ASKS_MAX);
     // What was recorded while no server ran that signs is new as well.
     let mut tail = tail;
     tail.mark_changed();
     let desk = Desk { name, log, tree: Arc::clone(&tree), disk, dir, signer, metrics };
-    let task = tokio::spawn(run(desk, tail, receiver, sender, signing.every));
+    let task = tokio::spawn(run(desk, tail, receiver, publisher, signing.every));
     Ok((Notary { tree, newest, asks: Some(asks) }, Some(task)))
 }
 
-fn read_kept(disk: &dyn Disk, dir: &Path) -> io::Result<Option<Vec<u8>>> {
-    let file = match disk.open(&dir.join(NAME), Open::Read) {
+/// A note as it was kept, where there is one.
+fn read_note(disk: &dyn Disk, path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let file = match disk.open(path, Open::Read) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
@@ -163,10 +202,30 @@ fn read_kept(disk: &dyn Disk, dir: &Path) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(note))
 }
 
+/// Puts bytes into a file, durably; whatever happens before, it is the old one or the new one.
+fn replace(disk: &dyn Disk, dir: &Path, (next, name): (&str, &str), bytes: &[u8]) -> io::Result<()> {
+    let next = dir.join(next);
+    match disk.remove(&next) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let file = disk.open(&next, Open::New)?;
+    file.write_at(bytes, 0)?;
+    file.sync()?;
+    disk.rename(&next, &dir.join(name))?;
+    disk.sync_dir(dir)
+}
+
 /// A note that this key has signed; one of another key says nothing about what this one may sign.
 fn opened(verifier: &VerifierKey, note: Vec<u8>) -> Option<Issued> {
     let checkpoint = verifier.open(&note).ok()?;
-    Some(Issued { tree: checkpoint.tree, note: note.into() })
+    Some(Issued::unwitnessed(checkpoint.tree, note))
+}
+
+impl Issued {
+    fn unwitnessed(tree: TreeHead, note: Vec<u8>) -> Self {
+        Self { tree, note: note.into(), witnesses: Arc::default(), witnessed: false }
+    }
 }
 
 /// What it takes to issue a checkpoint.
@@ -184,42 +243,51 @@ async fn run(
     mut desk: Desk,
     mut tail: watch::Receiver<Tail>,
     mut asks: mpsc::Receiver<Ask>,
-    newest: watch::Sender<Option<Issued>>,
+    mut publisher: Publisher,
     every: Duration,
 ) {
-    let mut pause = Duration::ZERO;
+    let mut due = Instant::now();
+    let mut signed_at = due;
     loop {
-        let mut waiting = Vec::new();
+        let held = publisher.is_held();
         let ended = tokio::select! {
-            changed = async {
-                tokio::time::sleep(pause).await;
-                tail.changed().await
-            } => changed.is_err(),
+            ended = async {
+                tokio::time::sleep_until(due).await;
+                // While one waits for witnesses no other is signed, however much is new.
+                if held { tail.has_changed().is_err() } else { tail.changed().await.is_err() }
+            } => ended,
             Some(ask) = asks.recv() => {
-                waiting.push(ask);
+                publisher.wait(ask);
                 false
+            }
+            answered = publisher.next() => {
+                publisher.take(answered).await;
+                if held && !publisher.is_held() {
+                    due = if publisher.is_waited_for() { Instant::now() } else { signed_at + every };
+                }
+                continue;
             }
         };
         while let Ok(ask) = asks.try_recv() {
-            waiting.push(ask);
+            publisher.wait(ask);
         }
-        let last = newest.borrow().clone();
+        if held && !ended {
+            due = Instant::now() + LOOK_EVERY;
+            continue;
+        }
         let issued;
-        (desk, issued) = on_a_thread(desk, last).await;
-        let issued = issued.map_err(Arc::new);
-        pause = if issued.is_ok() { every } else { RETRY };
-        match &issued {
-            Ok(checkpoint) => {
-                newest.send_if_modified(|newest| {
-                    newest.replace(checkpoint.clone()).as_ref() != Some(checkpoint)
-                });
+        (desk, issued) = on_a_thread(desk, publisher.signed()).await;
+        signed_at = Instant::now();
+        due = signed_at + if issued.is_ok() { every } else { RETRY };
+        match issued {
+            Ok(checkpoint) => publisher.signed_now(checkpoint),
+            Err(error) => {
+                tracing::error!(ledger = %desk.name, %error, "no checkpoint was issued");
+                publisher.failed(&Arc::new(error));
             }
-            Err(error) => tracing::error!(ledger = %desk.name, %error, "no checkpoint was issued"),
-        }
-        for ask in waiting {
-            let _ = ask.send(issued.clone());
         }
         if ended {
+            publisher.end().await;
             // What is not written of the tree is hashed again at the next start.
             let _ = desk.tree.flush();
             return;
@@ -254,20 +322,11 @@ impl Desk {
         let note = self.signer.sign(tree)?;
         self.keep(&note).map_err(ProofError::Keep)?;
         self.metrics.checkpoint(tree.size);
-        Ok(Issued { tree, note: note.into() })
+        Ok(Issued::unwitnessed(tree, note))
     }
 
     /// Keeps a note before anybody sees it: a ledger that is put back to an earlier copy must know what it has signed.
     fn keep(&self, note: &[u8]) -> io::Result<()> {
-        let next = self.dir.join(NEXT_NAME);
-        match self.disk.remove(&next) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let file = self.disk.open(&next, Open::New)?;
-        file.write_at(note, 0)?;
-        file.sync()?;
-        self.disk.rename(&next, &self.dir.join(NAME))?;
-        self.disk.sync_dir(&self.dir)
+        replace(self.disk.as_ref(), &self.dir, (NEXT_NAME, NAME), note)
     }
 }

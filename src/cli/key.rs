@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use ledger::checkpoint::Prefix;
+use ledger::checkpoint::cosignature::CosignerSecret;
+use ledger::checkpoint::{Prefix, PrivateKey};
+use ledger::types::LedgerName;
 use serde::Serialize;
 
 use super::Global;
@@ -36,9 +38,14 @@ struct Generate {
     /// The file to make; it must not exist
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+    /// Make the key of a witness instead (`tokenledger witness`), whose name is what --origin says, in full
+    #[arg(long, requires = "origin")]
+    witness: bool,
 }
 
 /// Prints the public key of a ledger, in one line: what others check its checkpoints by
+///
+/// Of a witness' key: the one by which its cosignatures are checked, whatever the ledger.
 #[derive(Debug, Args)]
 struct Show {
     /// The private key's file
@@ -48,7 +55,8 @@ struct Show {
 /// A public key, and what it is the key of.
 #[derive(Debug, Serialize)]
 struct PublicKey {
-    ledger: String,
+    /// None: it is the key of a witness.
+    ledger: Option<String>,
     origin: String,
     key: String,
 }
@@ -68,23 +76,15 @@ impl Keys {
     /// Where the file cannot be made or read, or holds no key.
     pub fn run(&self, global: &Global, printer: &mut Printer) -> Result<Exit, Failure> {
         let key = match &self.command {
-            Command::Generate(generate) => {
-                let key =
-                    keyfile::generate(generate.origin.clone(), &generate.out).map_err(Failure::because)?;
-                say(&format!(
-                    "the private key is in {}; nobody can make it anew, so keep a copy in a safe place",
-                    generate.out.display()
-                ));
-                key
-            }
-            Command::Show(show) => keyfile::read(&show.file).map_err(Failure::because)?,
+            Command::Generate(generate) => generate.run()?,
+            Command::Show(show) => match keyfile::read(&show.file) {
+                Ok(key) => Key::Log(key),
+                Err(error) => {
+                    Key::Witness(keyfile::read_cosigner(&show.file).map_err(|_| Failure::because(error))?)
+                }
+            },
         };
-        let verifier = key.verifier(&global.ledger);
-        let shown = PublicKey {
-            ledger: global.ledger.to_string(),
-            origin: verifier.name().to_owned(),
-            key: verifier.to_string(),
-        };
+        let shown = key.shown(&global.ledger);
         if printer.is_for_people() {
             // One line and no frame: it is copied, or taken by a script.
             printer.text(&shown.key)?;
@@ -92,5 +92,46 @@ impl Keys {
             printer.one(&shown)?;
         }
         Ok(Exit::Done)
+    }
+}
+
+impl Generate {
+    fn run(&self) -> Result<Key, Failure> {
+        let (origin, out) = (self.origin.clone(), self.out.as_path());
+        let key = match self.witness {
+            true => keyfile::generate_cosigner(origin, out).map(Key::Witness),
+            false => keyfile::generate(origin, out).map(Key::Log),
+        };
+        let key = key.map_err(Failure::because)?;
+        say(&format!(
+            "the private key is in {}; nobody can make it anew, so keep a copy in a safe place",
+            out.display()
+        ));
+        Ok(key)
+    }
+}
+
+/// A key of either kind.
+enum Key {
+    Log(PrivateKey),
+    Witness(CosignerSecret),
+}
+
+impl Key {
+    fn shown(&self, ledger: &LedgerName) -> PublicKey {
+        match self {
+            Self::Log(key) => {
+                let key = key.verifier(ledger);
+                PublicKey {
+                    ledger: Some(ledger.to_string()),
+                    origin: key.name().to_owned(),
+                    key: key.to_string(),
+                }
+            }
+            Self::Witness(key) => {
+                let key = key.public();
+                PublicKey { ledger: None, origin: key.name().to_owned(), key: key.to_string() }
+            }
+        }
     }
 }

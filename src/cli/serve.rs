@@ -12,6 +12,7 @@ use crate::keyfile;
 use crate::notary::Signing;
 use crate::scrub;
 use crate::server::{self, ServeOptions};
+use crate::witness::{WitnessAt, Witnesses};
 
 /// Runs the server until it is asked to stop
 #[derive(Debug, Args)]
@@ -40,6 +41,12 @@ pub struct Serve {
     /// How often to sign a checkpoint at most, while something is new
     #[arg(long, value_name = "TIME", env = "TOKENLEDGER_CHECKPOINT_EVERY", default_value = "100ms", value_parser = super::moment::duration)]
     checkpoint_every: Duration,
+    /// A witness that cosigns checkpoints: its public key, a space and its address; give it again for each witness
+    #[arg(long = "witness", value_name = "KEY URL", requires = "key")]
+    witnesses: Vec<WitnessAt>,
+    /// How many witnesses must have cosigned a checkpoint before it is published; 0: it is published at once
+    #[arg(long, value_name = "K", env = "TOKENLEDGER_WITNESS_QUORUM", default_value_t = 0)]
+    witness_quorum: usize,
 }
 
 /// Whether something is done.
@@ -68,8 +75,11 @@ impl Serve {
     pub async fn run(self) -> Result<Exit, Failure> {
         let key = self.key.as_deref().map(keyfile::read).transpose().map_err(Failure::because)?;
         let every = self.checkpoint_every;
+        let witnesses = Witnesses::new(self.witnesses, self.witness_quorum)
+            .map_err(|error| Failure::Usage(error.to_string()))?;
+        let witnesses = (witnesses.count() > 0).then(|| Arc::new(witnesses));
         let options = ServeOptions {
-            signing: key.map(|key| Signing { key: Arc::new(key), every }),
+            signing: key.map(|key| Signing { key: Arc::new(key), every, witnesses }),
             data: self.data,
             listen: self.listen,
             metrics: self.metrics,

@@ -103,7 +103,11 @@ async fn run(dir: &Path, signs: bool) -> Running {
         log_json: false,
         scrub_rate: 8,
         pack: true,
-        signing: signs.then(|| Signing { key: Arc::new(key()), every: Duration::from_millis(20) }),
+        signing: signs.then(|| Signing {
+            key: Arc::new(key()),
+            every: Duration::from_millis(20),
+            witnesses: None,
+        }),
     };
     // A server that stopped in this process lets go of its directory with its last connection, a moment later.
     for _ in 0..50 {
