@@ -81,63 +81,69 @@ impl Known {
     }
 }
 
-/// Shows a history; whether the witness is still there. Where it knows another one, what that is is found out.
-fn show(address: &str, known: &Mutex<Known>, old: u64, history: &History) -> bool {
+/// What came of showing a history.
+enum Shown {
+    /// It is cosigned.
+    Cosigned,
+    /// The witness knows this size, and not the one it was told.
+    Knows(u64),
+    /// It is refused as another history.
+    Refused,
+    /// The witness is gone.
+    Gone,
+}
+
+/// Shows a history as one that goes on from `old`.
+fn show(address: &str, known: &Mutex<Known>, old: u64, history: &History) -> Shown {
     let body = request(old, history);
     known.lock().unwrap().shown.entry(history.len() as u64).or_default().push(history.clone());
-    let Ok(answer) = post(address, &body) else { return false };
+    let Ok(answer) = post(address, &body) else { return Shown::Gone };
     match answer.status {
         200 => {
-            let note_of = body.windows(2).position(|pair| pair == b"\n\n").unwrap() + 2;
-            secret().public().among(&body[note_of..], &answer.body).expect("a cosignature that holds");
+            let note = body.windows(2).position(|pair| pair == b"\n\n").unwrap() + 2;
+            secret().public().among(&body[note..], &answer.body).expect("a cosignature that holds");
             known.lock().unwrap().cosigned(history);
-            true
+            Shown::Cosigned
         }
         409 => {
             assert_eq!(answer.kind, "text/x.tlog.size");
-            let size: u64 = String::from_utf8(answer.body).unwrap().trim_end().parse().unwrap();
-            recognized(address, known, size)
+            Shown::Knows(String::from_utf8(answer.body).unwrap().trim_end().parse().unwrap())
         }
         status => {
             assert_eq!(status, 422, "{answer:?}");
-            true
+            Shown::Refused
         }
     }
 }
 
 /// The witness has seen a size that nobody was told of, since it was killed before it answered: which history was it?
-fn recognized(address: &str, known: &Mutex<Known>, size: u64) -> bool {
-    let candidates = {
-        let known = known.lock().unwrap();
-        if known.newest.len() as u64 >= size {
-            return true;
-        }
-        known.shown.get(&size).cloned().unwrap_or_default()
-    };
+fn recognized(address: &str, known: &Mutex<Known>, size: u64) {
+    let candidates = known.lock().unwrap().shown.get(&size).cloned().unwrap_or_default();
     for candidate in candidates {
-        let Ok(answer) = post(address, &request(size, &candidate)) else { return false };
-        if answer.status == 200 {
-            known.lock().unwrap().cosigned(&candidate);
+        if matches!(show(address, known, size, &candidate), Shown::Cosigned | Shown::Gone) {
+            return;
         }
     }
-    true
 }
 
-/// After a kill: everything that contradicts what was cosigned lately is shown again.
+/// After a kill: what contradicts that which was cosigned last is shown, from where the witness stands now and from where
+/// it stood lately.
 fn show_others(address: &str, known: &Mutex<Known>) {
-    let cosigned: Vec<(u64, History)> = {
+    let (newest, mut bases) = {
         let known = known.lock().unwrap();
-        known.cosigned.iter().rev().take(6).map(|(size, history)| (*size, history.clone())).collect()
+        let lately: Vec<u64> = known.cosigned.keys().rev().skip(1).take(5).copied().collect();
+        (known.newest.clone(), lately)
     };
-    for pair in cosigned.windows(2) {
-        let base = pair[1].0 as usize;
-        for more in [1, 4] {
-            let mut other = pair[0].1[..base].to_vec();
-            other.extend(std::iter::repeat_n(b'X', pair[0].1.len() - base + more));
-            if !show(address, known, base as u64, &other) || !show(address, known, 0, &other) {
-                return;
-            }
+    if let Shown::Knows(size) = show(address, known, 0, &vec![b'X'; newest.len() + 1]) {
+        if size > newest.len() as u64 {
+            return recognized(address, known, size);
         }
+        bases.insert(0, size);
+    }
+    for base in bases {
+        let mut other = newest[..base as usize].to_vec();
+        other.resize(newest.len() + 4, b'X');
+        show(address, known, base, &other);
     }
 }
 
@@ -148,9 +154,11 @@ fn push(address: &str, known: &Mutex<Known>, side: u8, end: &AtomicBool) {
         round += 1;
         let mut history = known.lock().unwrap().newest.clone();
         let old = history.len() as u64;
-        history.extend(std::iter::repeat_n(side, 1 + round % 3));
-        if !show(address, known, old, &history) {
-            return;
+        history.resize(history.len() + 1 + round % 3, side);
+        match show(address, known, old, &history) {
+            Shown::Gone => return,
+            Shown::Knows(size) if size > history.len() as u64 => recognized(address, known, size),
+            _ => {}
         }
     }
 }
