@@ -12,7 +12,7 @@ use ledger::disk::{Disk, Open};
 use ledger::log::{LogStore, ReadError, Tail};
 use ledger::tiles::{TreeError, TreeStore};
 use ledger::tree::TreeHead;
-use ledger::types::LedgerName;
+use ledger::types::{LedgerName, Position};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -181,9 +181,11 @@ pub fn start(parts: Parts) -> io::Result<(Notary, Option<JoinHandle<()>>)> {
     };
     let (publisher, newest) = Publisher::new(with, &verifier, last)?;
     let (asks, receiver) = mpsc::channel(ASKS_MAX);
-    // What was recorded while no server ran that signs is new as well.
+    // What was recorded while no server ran that signs is new as well. An empty ledger has no directory yet.
     let mut tail = tail;
-    tail.mark_changed();
+    if log.tail().next > Position(0) {
+        tail.mark_changed();
+    }
     let desk = Desk { name, log, tree: Arc::clone(&tree), disk, dir, signer, metrics };
     let task = tokio::spawn(run(desk, tail, receiver, publisher, signing.every));
     Ok((Notary { tree, newest, asks: Some(asks) }, Some(task)))
@@ -274,6 +276,9 @@ async fn run(
         if held && !ended {
             due = Instant::now() + LOOK_EVERY;
             continue;
+        }
+        if ended && desk.log.tail().next == Position(0) {
+            return;
         }
         let issued;
         (desk, issued) = on_a_thread(desk, publisher.signed()).await;

@@ -39,7 +39,11 @@ impl Site {
     }
 
     fn log_key(&self) -> VerifierKey {
-        let shown = say(&["key", "show", &self.path("log"), "-o", "json"]).ends(0).json();
+        self.log_key_of("default")
+    }
+
+    fn log_key_of(&self, ledger: &str) -> VerifierKey {
+        let shown = say(&["key", "show", &self.path("log"), "--ledger", ledger, "-o", "json"]).ends(0).json();
         shown["key"].as_str().unwrap().parse().unwrap()
     }
 
@@ -59,6 +63,37 @@ impl Site {
 
     fn witness_key(&self, name: &str) -> CosignerKey {
         say(&["key", "show", &self.path(name)]).ends(0).stdout.trim_end().parse().unwrap()
+    }
+
+    /// The newest checkpoint. Whoever is said to have cosigned it has.
+    async fn checkpoint(
+        &self,
+        clients: &Clients,
+        min_size: Option<u64>,
+    ) -> Result<pb::GetCheckpointResponse, tonic::Status> {
+        let request = pb::GetCheckpointRequest { min_size, ..Default::default() };
+        let answer = clients.proof.clone().get_checkpoint(request).await?.into_inner();
+        assert_eq!(self.log_key().open(&answer.note).unwrap().tree.size, answer.size);
+        for name in &answer.witnesses {
+            assert!(self.witness_key(name).cosigned(&answer.note).is_ok(), "{name}: {answer:?}");
+        }
+        Ok(answer)
+    }
+
+    /// Waits for a checkpoint that is as it should be.
+    async fn until(
+        &self,
+        clients: &Clients,
+        right: impl Fn(&pb::GetCheckpointResponse) -> bool,
+    ) -> pb::GetCheckpointResponse {
+        let began = Instant::now();
+        loop {
+            match self.checkpoint(clients, None).await {
+                Ok(newest) if right(&newest) => return newest,
+                other => assert!(began.elapsed() < Duration::from_secs(60), "{other:?}"),
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// A server that asks these witnesses.
@@ -85,30 +120,6 @@ impl Site {
 
 async fn append(clients: &Clients, name: &str) -> u64 {
     clients.record(event(name, created(name))).await.receipt.unwrap().position + 1
-}
-
-async fn checkpoint(
-    clients: &Clients,
-    min_size: Option<u64>,
-) -> Result<pb::GetCheckpointResponse, tonic::Status> {
-    let request = pb::GetCheckpointRequest { min_size, ..Default::default() };
-    Ok(clients.proof.clone().get_checkpoint(request).await?.into_inner())
-}
-
-/// Waits for a checkpoint that is as it should be.
-async fn until(
-    clients: &Clients,
-    right: impl Fn(&pb::GetCheckpointResponse) -> bool,
-) -> pb::GetCheckpointResponse {
-    let began = Instant::now();
-    loop {
-        let newest = checkpoint(clients, None).await;
-        match newest {
-            Ok(newest) if right(&newest) => return newest,
-            other => assert!(began.elapsed() < Duration::from_secs(60), "{other:?}"),
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }
 
 /// A metric of the ledger `default`, where it is there.
@@ -143,10 +154,8 @@ async fn with_a_quorum_only_what_enough_witnesses_cosigned_is_published_and_appe
     let server = site.server(tempfile::tempdir().unwrap(), &given, 2);
     let clients = server.clients().await;
     let size = append(&clients, "a").await;
-    let published = checkpoint(&clients, Some(size)).await.unwrap();
+    let published = site.checkpoint(&clients, Some(size)).await.unwrap();
     assert_eq!((published.witnesses.clone(), published.witnessed), (vec!["one".into(), "two".into()], true));
-    let tree = site.log_key().open(&published.note).unwrap().tree;
-    assert!(tree.size >= size && tree.size == published.size);
     for name in ["one", "two"] {
         let cosigned = site.witness_key(name).cosigned(&published.note).unwrap();
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
@@ -159,18 +168,25 @@ async fn with_a_quorum_only_what_enough_witnesses_cosigned_is_published_and_appe
         (Some(0.0), Some(true))
     );
 
+    let mut published = published;
+    for n in 0..10 {
+        let size = append(&clients, &format!("more-{n}")).await;
+        published = site.checkpoint(&clients, Some(size)).await.unwrap();
+        assert!(published.size >= size && published.witnesses.len() == 2);
+    }
+
     // One is gone: the other is not enough.
     let state = two.kill();
     let newer = append(&clients, "b").await;
     let began = Instant::now();
-    let refused = checkpoint(&clients, Some(newer)).await.unwrap_err();
+    let refused = site.checkpoint(&clients, Some(newer)).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unavailable, "{refused}");
     assert!(refused.message().starts_with("1 of 2 witnesses have cosigned"), "{refused}");
     assert!(began.elapsed() < Duration::from_secs(20));
     for n in 0..10 {
         append(&clients, &format!("c{n}")).await;
     }
-    assert_eq!(checkpoint(&clients, None).await.unwrap(), published, "the newest that is published");
+    assert_eq!(site.checkpoint(&clients, None).await.unwrap(), published, "the newest that is published");
     await_metric(&server, UNWITNESSED);
     await_metric(&server, &failures("two", "unreachable"));
     assert!(server.log().contains("a witness does not cosign"), "{}", server.log());
@@ -180,11 +196,11 @@ async fn with_a_quorum_only_what_enough_witnesses_cosigned_is_published_and_appe
     drop(clients);
     let server = site.server(server.stop(), &given, 2);
     let clients = server.clients().await;
-    assert_eq!(checkpoint(&clients, None).await.unwrap(), published);
+    assert_eq!(site.checkpoint(&clients, None).await.unwrap(), published);
     let all = append(&clients, "d").await;
 
     let two = state.start();
-    let after = until(&clients, |newest| newest.size >= all).await;
+    let after = site.until(&clients, |newest| newest.size >= all).await;
     assert_eq!(after.witnesses.len(), 2);
     assert!(site.witness_key("two").cosigned(&after.note).is_ok());
     assert_eq!(metric(&server, UNWITNESSED), Some(0.0));
@@ -202,13 +218,13 @@ async fn without_a_quorum_a_checkpoint_is_published_at_once_and_is_unwitnessed_u
     let server = site.server(tempfile::tempdir().unwrap(), &[("one", url.as_str())], 0);
     let clients = server.clients().await;
     let size = append(&clients, "a").await;
-    let published = checkpoint(&clients, Some(size)).await.unwrap();
+    let published = site.checkpoint(&clients, Some(size)).await.unwrap();
     assert_eq!((published.witnesses.len(), published.witnessed), (0, false));
     await_metric(&server, UNWITNESSED);
     let described = server.json(&["ledgers", "describe"]);
     assert_eq!(described["checkpoint"]["witnessed"], false, "{described}");
     let one = state.start();
-    let cosigned = until(&clients, |newest| newest.witnessed).await;
+    let cosigned = site.until(&clients, |newest| newest.witnessed).await;
     assert!(cosigned.note.starts_with(&published.note), "it is the same note, with a line more");
     assert_eq!(metric(&server, UNWITNESSED), Some(0.0));
     // It was kept.
@@ -216,7 +232,7 @@ async fn without_a_quorum_a_checkpoint_is_published_at_once_and_is_unwitnessed_u
     drop(one);
     let server = site.server(server.stop(), &[("one", url.as_str())], 0);
     let clients = server.clients().await;
-    assert_eq!(checkpoint(&clients, None).await.unwrap(), cosigned);
+    assert_eq!(site.checkpoint(&clients, None).await.unwrap(), cosigned);
     assert_eq!(metric(&server, UNWITNESSED), Some(0.0));
     drop(clients);
     server.check().await;
@@ -235,7 +251,7 @@ async fn a_witness_that_never_answers_keeps_nobody_waiting_where_the_others_are_
     for n in 0..20 {
         let began = Instant::now();
         let size = append(&clients, &format!("a{n}")).await;
-        let published = checkpoint(&clients, Some(size)).await.unwrap();
+        let published = site.checkpoint(&clients, Some(size)).await.unwrap();
         assert_eq!((published.witnesses, published.witnessed), (vec!["one".into()], true));
         assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
     }
@@ -253,7 +269,7 @@ async fn a_witness_that_knows_less_or_more_than_was_thought_is_met_where_it_is()
     let server = site.server(tempfile::tempdir().unwrap(), &given, 1);
     let clients = server.clients().await;
     let size = append(&clients, "a").await;
-    checkpoint(&clients, Some(size)).await.unwrap();
+    site.checkpoint(&clients, Some(size)).await.unwrap();
     drop(clients);
     // The server has forgotten what the witness knows.
     let dir = server.stop();
@@ -261,13 +277,13 @@ async fn a_witness_that_knows_less_or_more_than_was_thought_is_met_where_it_is()
     let server = site.server(dir, &given, 1);
     let clients = server.clients().await;
     let size = append(&clients, "b").await;
-    assert!(checkpoint(&clients, Some(size)).await.unwrap().witnessed);
+    assert!(site.checkpoint(&clients, Some(size)).await.unwrap().witnessed);
     // The witness has forgotten everything, which its operator does not do: it begins anew at nothing.
     let state = one.kill();
     std::fs::remove_dir_all(state.dir()).unwrap();
     let one = state.start();
     let size = append(&clients, "c").await;
-    let newest = until(&clients, |newest| newest.size >= size).await;
+    let newest = site.until(&clients, |newest| newest.size >= size).await;
     assert_eq!(newest.witnesses, ["one"]);
     drop(clients);
     server.check().await;
@@ -293,7 +309,7 @@ async fn a_log_that_was_put_back_is_refused_by_the_witness_and_everybody_hears_o
         append(&clients, &format!("b{n}")).await;
     }
     let size = append(&clients, "c").await;
-    let seen = checkpoint(&clients, Some(size)).await.unwrap();
+    let seen = site.checkpoint(&clients, Some(size)).await.unwrap();
     drop(clients);
     drop(server.stop());
 
@@ -303,11 +319,11 @@ async fn a_log_that_was_put_back_is_refused_by_the_witness_and_everybody_hears_o
     let behind = append(&clients, "other").await;
     await_metric(&server, &failures("one", "ahead"));
     await_metric(&server, UNWITNESSED);
-    assert_eq!(checkpoint(&clients, Some(behind)).await.unwrap_err().code(), Code::Unavailable);
+    assert_eq!(site.checkpoint(&clients, Some(behind)).await.unwrap_err().code(), Code::Unavailable);
     while append(&clients, &uuid::Uuid::new_v4().to_string()).await < seen.size {}
     // As large as what the witness has seen, or larger: it is another history.
     await_metric(&server, &failures("one", "fork"));
-    let newest = checkpoint(&clients, None).await;
+    let newest = site.checkpoint(&clients, None).await;
     assert!(newest.map_or(true, |newest| newest.size < behind), "nothing of it is published");
     assert!(server.log().contains("A WITNESS DOES NOT COSIGN"), "{}", server.log());
     drop(clients);
@@ -318,34 +334,39 @@ async fn a_log_that_was_put_back_is_refused_by_the_witness_and_everybody_hears_o
 #[tokio::test(flavor = "multi_thread")]
 async fn a_witness_that_does_not_know_the_log_or_its_key_is_named_with_what_to_do() {
     let (site, other) = (Site::new(), Site::new());
-    for (name, logs, reason) in [
-        ("stranger", vec![format!("{}x", site.log_key().name())], "unknown_log"),
-        ("elsewhere", vec![site.log_key().name().to_owned()], "untrusted"),
-    ] {
+    for (name, log, reason) in
+        [("stranger", site.log_key_of("another"), "unknown_log"), ("elsewhere", other.log_key(), "untrusted")]
+    {
         process::generate(Path::new(&site.path(name)), name);
-        let logs: Vec<VerifierKey> = logs.iter().map(|origin| renamed(&other.log_key(), origin)).collect();
         let state = site.keys.path().join(format!("{name}.state"));
-        let witness = Witness::start(Path::new(&site.path(name)), &logs, &state, "127.0.0.1:0");
+        let witness = Witness::start(Path::new(&site.path(name)), &[log], &state, "127.0.0.1:0");
         let server = site.server(tempfile::tempdir().unwrap(), &[(name, &witness.url())], 1);
         let clients = server.clients().await;
         append(&clients, "a").await;
         await_metric(&server, &failures(name, reason));
         assert!(server.log().contains("operator has to add"), "{}", server.log());
-        let refused = checkpoint(&clients, None).await.unwrap_err();
+        let refused = site.checkpoint(&clients, None).await.unwrap_err();
         assert!(refused.message().starts_with("0 of 1 witnesses"), "{refused}");
         drop(clients);
         server.check().await;
     }
 }
 
-/// A public key under another name.
-fn renamed(key: &VerifierKey, name: &str) -> VerifierKey {
-    use sha2::Digest;
-    let line = key.to_string();
-    let bytes = line.rsplit('+').next().unwrap();
-    let raw = process::from_base64(bytes);
-    let hash = sha2::Sha256::digest([name.as_bytes(), b"\n", &raw].concat());
-    format!("{name}+{}+{bytes}", hex::encode(&hash[..4])).parse().unwrap()
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cosignature_that_does_not_hold_counts_for_nothing() {
+    let site = Site::new();
+    let one = site.witness("one");
+    // Who answers there is not who was meant.
+    process::generate(Path::new(&site.path("meant")), "one");
+    let server = site.server(tempfile::tempdir().unwrap(), &[("meant", &one.url())], 0);
+    let clients = server.clients().await;
+    let size = append(&clients, "a").await;
+    await_metric(&server, &failures("one", "bad_cosignature"));
+    let published = site.checkpoint(&clients, Some(size)).await.unwrap();
+    assert_eq!((published.witnesses.len(), published.witnessed), (0, false));
+    assert!(site.witness_key("one").cosigned(&published.note).is_err(), "nothing of a stranger is published");
+    drop(clients);
+    server.check().await;
 }
 
 fn copy_dir(from: &Path, to: &Path) {

@@ -126,18 +126,3 @@ pub fn ask(address: &str, method: &str, path: &str, body: &[u8]) -> std::io::Res
     }
     Ok(Answer { status, kind: field("content-type:").unwrap_or_default(), body })
 }
-
-/// Bytes out of base64.
-pub fn from_base64(text: &str) -> Vec<u8> {
-    const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let (mut bytes, mut bits, mut count) = (Vec::new(), 0_u32, 0);
-    for letter in text.bytes().filter(|letter| *letter != b'=') {
-        bits = bits << 6 | LETTERS.iter().position(|l| *l == letter).unwrap() as u32;
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            bytes.push((bits >> count) as u8);
-        }
-    }
-    bytes
-}
