@@ -3,6 +3,7 @@
 
 pub mod cosignature;
 mod line;
+mod rotation;
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,6 +14,8 @@ use signed_note::{Note, NoteError, StandardVerifier, VerifierList};
 
 use crate::tree::{SIZE_MAX, TreeHead};
 use crate::types::LedgerName;
+
+pub use rotation::Rotation;
 
 /// The longest prefix of an origin.
 const PREFIX_BYTES_MAX: usize = 190;
@@ -52,6 +55,9 @@ pub enum CheckpointError {
     /// The key has not signed it.
     #[error("the checkpoint is not signed by the key {0}")]
     Unsigned(String),
+    /// Two keys of which one does not follow the other.
+    #[error("this is no rotation of a key: {0}")]
+    Rotation(&'static str),
     /// It would contradict what was signed before.
     #[error("a checkpoint of {signed} entries was signed before; one of {asked}{other} would contradict it")]
     Contradicts {
@@ -106,6 +112,14 @@ impl Checkpoint {
     #[must_use]
     pub fn text(&self) -> String {
         format!("{}\n{}\n{}\n", self.origin, self.tree.size, BASE64_STANDARD.encode(self.tree.root))
+    }
+
+    /// What a signed note says, whoever signed it.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Malformed`].
+    pub fn unverified(note: &[u8]) -> Result<Self, CheckpointError> {
+        Ok(read(note)?.0)
     }
 
     /// Reads a text. Only the bytes that [`Checkpoint::text`] would give are accepted.
@@ -220,6 +234,12 @@ impl PrivateKey {
     #[must_use]
     pub fn verifier(&self, ledger: &LedgerName) -> VerifierKey {
         VerifierKey { name: self.prefix.origin(ledger), key: self.key.verifying_key() }
+    }
+
+    /// The public key, under the name of all of its logs.
+    #[must_use]
+    pub fn deployment(&self) -> VerifierKey {
+        VerifierKey { name: self.prefix.0.clone(), key: self.key.verifying_key() }
     }
 
     /// The line that its file holds. It is the secret itself.

@@ -1,6 +1,6 @@
 //! `key`: the private key that signs checkpoints, and the public keys that others check them by.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use ledger::checkpoint::cosignature::CosignerSecret;
@@ -24,6 +24,7 @@ pub struct Keys {
 enum Command {
     Generate(Generate),
     Show(Show),
+    Rotate(Rotate),
 }
 
 /// Makes a private key
@@ -41,6 +42,20 @@ struct Generate {
     /// Make the key of a witness instead (`tokenledger witness`), whose name is what --origin says, in full
     #[arg(long, requires = "origin")]
     witness: bool,
+}
+
+/// Makes a private key that follows another
+///
+/// The new file also holds a statement, signed by both keys, that the new one follows the old one. A server that is
+/// started with it records that statement in each of its ledgers before it signs with the new key, so that whoever trusts
+/// the old key can go on with the new one. Prints the new public key of the ledger `--ledger`.
+#[derive(Debug, Args)]
+struct Rotate {
+    /// The old private key's file
+    file: PathBuf,
+    /// The file to make; it must not exist
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
 }
 
 /// Prints the public key of a ledger, in one line: what others check its checkpoints by
@@ -77,8 +92,18 @@ impl Keys {
     pub fn run(&self, global: &Global, printer: &mut Printer) -> Result<Exit, Failure> {
         let key = match &self.command {
             Command::Generate(generate) => generate.run()?,
+            Command::Rotate(Rotate { file, out }) => {
+                let old = keyfile::read(file).map_err(Failure::because)?;
+                let made = keyfile::rotate(old, out).map_err(Failure::because)?;
+                say(&kept_in(out));
+                say(&format!(
+                    "start the server with `--key {}`, tell those who check the log, and keep the old key no longer than that takes",
+                    out.display()
+                ));
+                Key::Log(made.key)
+            }
             Command::Show(show) => match keyfile::read(&show.file) {
-                Ok(key) => Key::Log(key),
+                Ok(file) => Key::Log(file.key),
                 Err(error) => {
                     Key::Witness(keyfile::read_cosigner(&show.file).map_err(|_| Failure::because(error))?)
                 }
@@ -100,13 +125,10 @@ impl Generate {
         let (origin, out) = (self.origin.clone(), self.out.as_path());
         let key = match self.witness {
             true => keyfile::generate_cosigner(origin, out).map(Key::Witness),
-            false => keyfile::generate(origin, out).map(Key::Log),
+            false => keyfile::generate(origin, out).map(|made| Key::Log(made.key)),
         };
         let key = key.map_err(Failure::because)?;
-        say(&format!(
-            "the private key is in {}; nobody can make it anew, so keep a copy in a safe place",
-            out.display()
-        ));
+        say(&kept_in(out));
         Ok(key)
     }
 }
@@ -134,4 +156,11 @@ impl Key {
             }
         }
     }
+}
+
+fn kept_in(path: &Path) -> String {
+    format!(
+        "the private key is in {}; nobody can make it anew, so keep a copy in a safe place",
+        path.display()
+    )
 }

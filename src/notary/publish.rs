@@ -9,20 +9,19 @@ use std::time::Duration;
 
 use ledger::checkpoint::VerifierKey;
 use ledger::checkpoint::cosignature::{Cosignature, CosignerKey};
-use ledger::disk::Disk;
+use ledger::disk::{self, Disk};
 use ledger::tiles::TreeStore;
 use ledger::types::LedgerName;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::{Ask, Issued, ProofError, read_note, replace};
+use super::{Ask, Issued, ProofError, read_note};
 use crate::metrics::LedgerMetrics;
 use crate::witness::{Answered, Courier, Offer, Witnesses};
 
-/// The file of a ledger that holds the newest checkpoint with its cosignatures, and that under which it is written first.
+/// The file of a ledger that holds the newest checkpoint with its cosignatures.
 const NAME: &str = "checkpoint.witnessed";
-const NEXT_NAME: &str = "checkpoint.witnessed.tmp";
 /// How long a request waits for a checkpoint that witnesses have yet to cosign.
 const WAIT_MAX: Duration = Duration::from_secs(5);
 /// After so long without enough cosignatures a newer checkpoint takes the place of one that is not published.
@@ -69,20 +68,27 @@ pub(super) struct Colleagues {
     pub(super) witnesses: Option<Arc<Witnesses>>,
 }
 
+impl Colleagues {
+    /// The checkpoint that was kept with its cosignatures. One that can't be read counts as lost: it is cosigned again.
+    fn kept(&self) -> Option<Vec<u8>> {
+        let kept = read_note(self.disk.as_ref(), &self.dir.join(NAME));
+        kept.unwrap_or_else(|error| {
+            tracing::error!(ledger = %self.name, %error, "the cosigned checkpoint can't be read");
+            None
+        })
+    }
+}
+
 impl Publisher {
     /// Begins with the checkpoint that was signed last. What was published before stays so.
     pub(super) fn new(
         with: Colleagues,
         verifier: &VerifierKey,
         signed: Option<Issued>,
-    ) -> io::Result<(Self, watch::Receiver<Option<Issued>>)> {
-        let kept = match &with.witnesses {
-            Some(_) => read_note(with.disk.as_ref(), &with.dir.join(NAME))?,
-            None => None,
-        };
+    ) -> (Self, watch::Receiver<Option<Issued>>) {
         let (mut newest, mut panel) = (signed.clone(), None);
         if let Some(witnesses) = with.witnesses.clone() {
-            let kept = kept.and_then(|note| Kept::read(verifier, &witnesses, note));
+            let kept = with.kept().and_then(|note| Kept::read(verifier, &witnesses, note));
             let same =
                 kept.as_ref().filter(|kept| signed.as_ref().is_some_and(|s| s.tree == kept.issued.tree));
             newest = match (&kept, same) {
@@ -101,7 +107,7 @@ impl Publisher {
             panel.offer(signed);
         }
         let (newest, receiver) = watch::channel(newest);
-        Ok((Self { newest, signed, since: Instant::now(), waiting: Vec::new(), panel }, receiver))
+        (Self { newest, signed, since: Instant::now(), waiting: Vec::new(), panel }, receiver)
     }
 
     /// The checkpoint that was signed last.
@@ -299,9 +305,8 @@ impl Panel {
 
     /// What is shown to people outlives the server.
     async fn keep(&self, issued: &Issued) -> io::Result<()> {
-        let (disk, dir, note) = (Arc::clone(&self.disk), self.dir.clone(), Arc::clone(&issued.note));
-        let kept =
-            tokio::task::spawn_blocking(move || replace(disk.as_ref(), &dir, (NEXT_NAME, NAME), &note));
+        let (disk, path, note) = (Arc::clone(&self.disk), self.dir.join(NAME), Arc::clone(&issued.note));
+        let kept = tokio::task::spawn_blocking(move || disk::replace(disk.as_ref(), &path, &note));
         kept.await.map_err(io::Error::other)?
     }
 

@@ -10,13 +10,11 @@ use sha2::{Digest, Sha256};
 
 use super::request::{REQUEST_BYTES_MAX, read};
 use crate::checkpoint::cosignature::CosignerKey;
-use crate::disk::{Disk, Open};
+use crate::disk::{self, Disk, Open};
 use crate::tree::TreeHead;
 
 /// How the names of the files end.
 const NOTE: &str = ".note";
-/// The name under which a file is written first.
-const NEXT_NAME: &str = "next.tmp";
 
 /// Why a witness cannot begin.
 #[derive(Debug, thiserror::Error)]
@@ -88,16 +86,7 @@ impl State {
 
     /// Keeps a note. When this returns it is durable, and whatever happens before, the file is the old one or the new one.
     pub(super) fn keep(&self, origin: &str, note: &[u8]) -> io::Result<()> {
-        let next = self.dir.join(NEXT_NAME);
-        match self.disk.remove(&next) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let file = self.disk.open(&next, Open::New)?;
-        file.write_at(note, 0)?;
-        file.sync()?;
-        self.disk.rename(&next, &self.dir.join(name_of(origin)))?;
-        self.disk.sync_dir(&self.dir)
+        disk::replace(self.disk.as_ref(), &self.dir.join(name_of(origin)), note)
     }
 }
 
