@@ -24,6 +24,8 @@ pub mod reader;
 pub mod restorer;
 pub mod writer;
 
+pub mod witness;
+
 pub mod projection;
 pub mod store;
 

@@ -24,6 +24,7 @@ pub mod restore;
 pub mod serve;
 pub mod token;
 pub mod verify;
+pub mod witness;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -85,6 +86,7 @@ enum Command {
     Restore(restore::Restore),
     Verify(verify::Verify),
     Key(key::Keys),
+    Witness(witness::Witness),
     Ledgers(ledgers::Ledgers),
     Log(log::Log),
     Rebuild(rebuild::Rebuild),
@@ -156,6 +158,7 @@ pub async fn run(cli: Cli, arguments: &[OsString], printer: &mut Printer) -> Res
         Command::Restore(restore) => restore.run(&global, printer).await,
         Command::Verify(verify) => verify.run(printer),
         Command::Key(key) => key.run(&global, printer),
+        Command::Witness(witness) => witness.run().await,
         Command::Ledgers(ledgers) => ledgers.run(&global, printer).await,
         Command::Log(log) => log.run(&global, printer),
         Command::Rebuild(rebuild) => rebuild.run(&global, printer).await,

@@ -51,7 +51,12 @@ impl ProofService for Proof {
             return Err(beyond(entries, size));
         }
         let issued = issued(&ledger, size).await?;
-        Ok(Response::new(pb::GetCheckpointResponse { note: issued.note.to_vec(), size: issued.tree.size }))
+        Ok(Response::new(pb::GetCheckpointResponse {
+            note: issued.note.to_vec(),
+            size: issued.tree.size,
+            witnesses: issued.witnesses.to_vec(),
+            witnessed: issued.witnessed,
+        }))
     }
 
     async fn prove_inclusion(

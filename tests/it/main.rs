@@ -53,6 +53,8 @@ mod serve;
 mod strict;
 /// Followers get every entry once, in order, with history and presence joined without a gap.
 mod tail;
+/// Others cosign what a server signs, and neither it nor they can go back on it.
+mod witnesses;
 
 /// The incidents that the product is made for, with their numbers.
 #[path = "../scenarios"]
