@@ -7,6 +7,7 @@ mod remote;
 
 use std::path::PathBuf;
 
+use bytes::Bytes;
 use ledger::audit::{Audit, AuditState, BadState, Bisection, Finding};
 use ledger::checkpoint::{CheckpointError, LogKeys, Signed};
 use ledger::proof::Fork;
@@ -217,28 +218,41 @@ impl Auditor<'_> {
                 let reason = format!("the server gives no entry at {first}, which its checkpoint covers");
                 return Err(Wrong::at(first, reason).into());
             };
-            let fits = message.first_position == first && message.entries.len() as u64 <= to - first;
-            if !fits || message.entries.is_empty() {
-                let reason = format!(
-                    "the server gives other entries than those from {first} on, which it was asked for"
-                );
+            if message.first_position != first || message.entries.is_empty() {
+                let reason = format!("the server gives other entries than those from {first} on");
                 return Err(Wrong::at(first, reason).into());
             }
-            let mut leaves = Vec::with_capacity(message.entries.len());
-            let taken: Result<(), Finding> = message.entries.iter().try_for_each(|entry| {
-                leaves.push(audit.take(entry)?);
-                Ok(())
-            });
-            self.outcome.entries += leaves.len() as u64;
-            if let Some(tree) = &self.tree {
-                tree.extend(first, &leaves);
-            }
-            if let Err(finding) = taken {
-                return Err(self.found(&audit, finding).await?.into());
-            }
+            self.take_some(&mut audit, &message.entries, to).await?;
             (self.progress)(audit.next(), to);
         }
-        Ok(audit)
+        match entries.message().await? {
+            Some(_) => Err(self.too_many(to).into()),
+            None => Ok(audit),
+        }
+    }
+
+    async fn take_some(&mut self, audit: &mut Audit, entries: &[Bytes], to: u64) -> Result<(), Stop> {
+        let first = audit.next();
+        let due = usize::try_from(to - first).unwrap_or(usize::MAX).min(entries.len());
+        let mut leaves = Vec::with_capacity(due);
+        let taken: Result<(), Finding> = entries.iter().take(due).try_for_each(|entry| {
+            leaves.push(audit.take(entry)?);
+            Ok(())
+        });
+        self.outcome.entries += leaves.len() as u64;
+        if let Some(tree) = &self.tree {
+            tree.extend(first, &leaves);
+        }
+        match taken {
+            Err(finding) => Err(self.found(audit, finding).await?.into()),
+            Ok(()) if due < entries.len() => Err(self.too_many(to).into()),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    fn too_many(&self, to: u64) -> Wrong {
+        let reason = format!("the server gives an entry at {to}, behind those that it was asked for");
+        Wrong::at(to, reason)
     }
 
     /// An entry cannot stand where it does. Where the one before it was changed, it is that which is named.

@@ -22,21 +22,33 @@ fn verdict(ok: bool) -> Verdict {
 
 #[test]
 fn the_json_of_an_audit_keeps_its_promise() {
-    check_json(&verdict(true), &expect![[r#"
+    check_json(
+        &verdict(true),
+        &expect![[r#"
         {"ok":true,"ledger":"default","from":3,"to":5,"entries":2,"root":"abababababababababababababababababababababababababababababababab","evidence":null,"reason":null,"position":null,"origin":"ledger.example.org/default"}
-    "#]]);
-    check_json(&verdict(false), &expect![[r#"
+    "#]],
+    );
+    check_json(
+        &verdict(false),
+        &expect![[r#"
         {"ok":false,"ledger":"default","from":3,"to":5,"entries":2,"root":"abababababababababababababababababababababababababababababababab","evidence":"state.evidence","reason":"the log has forked","position":null,"origin":"ledger.example.org/default"}
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn people_are_told_in_a_sentence() {
-    check_page(&verdict(true), &expect![[r#"
+    check_page(
+        &verdict(true),
+        &expect![[r#"
         2 entries new, 5 in all: every one is what ledger.example.org/default signed
-    "#]]);
-    check_page(&verdict(false), &expect![[r#"
+    "#]],
+    );
+    check_page(
+        &verdict(false),
+        &expect![[r#"
         NOT what it should be: the log has forked
         what proves it to others: state.evidence (`tokenledger proof verify state.evidence --key KEY`)
-    "#]]);
+    "#]],
+    );
 }

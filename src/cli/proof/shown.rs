@@ -10,7 +10,7 @@ use ledger::tree;
 use serde::Serialize;
 
 use crate::cli::exit::Exit;
-use crate::cli::print::{Section, Shown};
+use crate::cli::print::{Section, Shown, counted};
 
 /// What a file proves, if it does.
 #[derive(Debug, Default, Serialize)]
@@ -172,7 +172,7 @@ impl Shown for Proved {
         let number = |number: Option<u64>| number.map(|n| n.to_string()).unwrap_or_default();
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
         let numbers = self.from.zip(self.to).map(|(from, to)| format!("{from} to {to}"));
-        let checkpoint = |size: u64, root: &str| format!("{size} entries, root {root}");
+        let checkpoint = |size: u64, root: &str| format!("{}, root {root}", counted(size, "entry"));
         let newest = self.size.zip(self.root.as_deref()).map(|(size, root)| checkpoint(size, root));
         let other = self.contradicts.as_ref().map(|other| checkpoint(other.size, &other.root));
         let facts = [
