@@ -3,12 +3,12 @@
 
 mod state;
 
-use crate::checkpoint::Signed;
+use crate::checkpoint::{LogKeys, Rotation, Signed, VerifierKey};
 use crate::entry::{self, BadEntry, Header};
 use crate::event::{self, Fact};
 use crate::log::Tail;
 use crate::tree::{self, Frontier, Hash, TreeHead};
-use crate::types::{LedgerUid, Link, Position, Time};
+use crate::types::{Emitter, LedgerUid, Link, Position, Time};
 
 pub use state::{AuditState, BadState};
 
@@ -49,17 +49,31 @@ pub enum Wrong {
 }
 
 /// The walk over a log, entry after entry.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Audit {
     tail: Tail,
     frontier: Frontier,
+    /// The keys that may have signed what covers it: those that were given, and those that the log itself says follow.
+    keys: LogKeys,
+    /// Those that were used before.
+    used: Vec<VerifierKey>,
 }
 
 impl Audit {
-    /// Begins at the beginning, or goes on behind what was seen before.
+    /// Begins at the beginning, or goes on behind what was seen before. The keys are those that may sign what comes.
     #[must_use]
-    pub fn from(state: Option<&AuditState>) -> Self {
-        state.map(AuditState::audit).unwrap_or_default()
+    pub fn from(state: Option<&AuditState>, keys: &LogKeys) -> Self {
+        let keys = keys.clone();
+        match state {
+            Some(state) => state.audit(keys),
+            None => Self { tail: Tail::default(), frontier: Frontier::default(), keys, used: Vec::new() },
+        }
+    }
+
+    /// The keys that may sign what was taken in.
+    #[must_use]
+    pub fn keys(&self) -> &LogKeys {
+        &self.keys
     }
 
     /// The position that is due.
@@ -91,6 +105,12 @@ impl Audit {
         self.follows(&header).map_err(found)?;
         if position == 0 && !begins(&header, event) {
             return Err(found(Wrong::Genesis));
+        }
+        if header.emitter.as_str() == Emitter::LEDGER
+            && let Fact::KeyRotated { note } = event::stored(&header, event).event.fact
+            && let Ok(rotation) = Rotation::parse(&note)
+        {
+            self.keys.follow(&rotation);
         }
         let leaf = tree::leaf(entry);
         self.frontier.push(leaf);
@@ -124,7 +144,10 @@ impl Audit {
     /// What to remember, if this checkpoint covers what was taken in, and nothing else.
     #[must_use]
     pub fn remember(&self, signed: &Signed) -> Option<AuditState> {
-        AuditState::new(self.tail, self.frontier.clone(), signed)
+        let mut keys = self.used.clone();
+        let new = self.keys.up_to(&signed.key)?.iter().filter(|key| !self.used.contains(key));
+        keys.extend(new.cloned());
+        AuditState::new(keys, self.tail, self.frontier.clone(), signed)
     }
 }
 
@@ -133,7 +156,7 @@ fn begins(header: &Header, event: &[u8]) -> bool {
     let fact = event::stored(header, event).event.fact;
     *header.event_id.as_bytes() == header.uid.0
         && header.previous == Link::default()
-        && header.emitter.as_str() == crate::types::Emitter::LEDGER
+        && header.emitter.as_str() == Emitter::LEDGER
         && matches!(fact, Fact::LedgerCreated { .. })
 }
 

@@ -2,6 +2,7 @@
 //! c2sp.org/signed-note). A log is identified by the key that signs it, under the name `PREFIX/LEDGER`.
 
 mod alone;
+mod rotation;
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,6 +15,7 @@ use crate::tree::{SIZE_MAX, TreeHead};
 use crate::types::LedgerName;
 
 pub use alone::{LogKeys, Signed, without_cosignatures};
+pub use rotation::Rotation;
 
 /// The longest prefix of an origin.
 const PREFIX_BYTES_MAX: usize = 190;
@@ -56,6 +58,9 @@ pub enum CheckpointError {
     /// Nobody said by which key.
     #[error("no key was given to check the checkpoint by")]
     NoKeys,
+    /// Two keys of which one does not follow the other.
+    #[error("this is no rotation of a key: {0}")]
+    Rotation(&'static str),
     /// It would contradict what was signed before.
     #[error("a checkpoint of {signed} entries was signed before; one of {asked}{other} would contradict it")]
     Contradicts {
@@ -110,6 +115,14 @@ impl Checkpoint {
     #[must_use]
     pub fn text(&self) -> String {
         format!("{}\n{}\n{}\n", self.origin, self.tree.size, BASE64_STANDARD.encode(self.tree.root))
+    }
+
+    /// What a signed note says, whoever signed it.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Malformed`].
+    pub fn unverified(note: &[u8]) -> Result<Self, CheckpointError> {
+        Ok(read(note)?.0)
     }
 
     /// Reads a text. Only the bytes that [`Checkpoint::text`] would give are accepted.
@@ -238,10 +251,16 @@ impl PrivateKey {
         VerifierKey { name: self.prefix.origin(ledger), key: self.key.verifying_key() }
     }
 
+    /// The public key, under the name of all of its logs.
+    #[must_use]
+    pub fn deployment(&self) -> VerifierKey {
+        VerifierKey { name: self.prefix.0.clone(), key: self.key.verifying_key() }
+    }
+
     /// The line that its file holds. It is the secret itself.
     #[must_use]
     pub fn to_secret_line(&self) -> String {
-        let public = VerifierKey { name: self.prefix.0.clone(), key: self.key.verifying_key() };
+        let public = self.deployment();
         let seed = [&[ED25519][..], self.key.as_bytes()].concat();
         format!("{PRIVATE}{}+{:08x}+{}", self.prefix.0, public.id(), BASE64_STANDARD.encode(seed))
     }

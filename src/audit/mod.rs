@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use ledger::audit::{Audit, AuditState, BadState, Bisection, Finding};
-use ledger::checkpoint::{CheckpointError, LogKeys, Signed};
+use ledger::checkpoint::{Checkpoint, CheckpointError, LogKeys, Signed};
 use ledger::proof::Fork;
 use ledger::tiles::TreeStore;
 use ledger::tree::{Frontier, Hash, TreeHead, check_consistency};
@@ -84,13 +84,13 @@ impl Wrong {
 
 /// Why an audit does not go on.
 enum Stop {
-    Wrong(Wrong),
+    Wrong(Box<Wrong>),
     Failed(AuditError),
 }
 
 impl From<Wrong> for Stop {
     fn from(wrong: Wrong) -> Self {
-        Self::Wrong(wrong)
+        Self::Wrong(wrong.into())
     }
 }
 
@@ -156,7 +156,7 @@ pub async fn audit(
             kept.write(&state)?;
         }
         Ok(None) => {}
-        Err(Stop::Wrong(wrong)) => auditor.outcome.wrong = Some(wrong),
+        Err(Stop::Wrong(wrong)) => auditor.outcome.wrong = Some(*wrong),
         Err(Stop::Failed(error)) => return Err(error),
     }
     Ok(auditor.outcome)
@@ -169,21 +169,27 @@ impl Auditor<'_> {
         let Some(shown) = self.remote.goes_on(before.size).await? else {
             return Err(self.went_back().await?.into());
         };
-        let signed = self.opened(&shown.note)?;
-        let newest = signed.checkpoint.tree;
+        let (signed, newest) = match self.opened(&self.keys, &shown.note) {
+            Ok(signed) => (Some(signed.clone()), signed.checkpoint.tree),
+            // What is new may say which key follows; until then the checkpoint is no more than a claim.
+            Err(stop) => (None, self.claimed(&shown, &before).ok_or(stop)?),
+        };
         self.outcome.to = newest.size;
         self.outcome.root = Some(newest.root);
-        if newest.size < before.size {
-            return Err(self.smaller(&signed).into());
-        }
-        if check_consistency(&shown.hashes, &before, &newest).is_err() {
-            return Err(self.forked(&signed, shown).await?.into());
-        }
-        let known = self.state.as_ref().map(|state| &state.signed().key);
-        if newest.size == before.size && known == Some(&signed.key) {
-            return Ok(None);
+        if let Some(signed) = &signed {
+            if newest.size < before.size {
+                return Err(self.smaller(signed).into());
+            }
+            if check_consistency(&shown.hashes, &before, &newest).is_err() {
+                return Err(self.forked(signed, &shown).await?.into());
+            }
+            let known = self.state.as_ref().map(|state| &state.signed().key);
+            if newest.size == before.size && known == Some(&signed.key) {
+                return Ok(None);
+            }
         }
         let audit = self.take_in(newest.size).await?;
+        let signed = self.opened(audit.keys(), &shown.note)?;
         match audit.remember(&signed) {
             Some(state) => Ok(Some(state)),
             None => {
@@ -193,24 +199,33 @@ impl Auditor<'_> {
         }
     }
 
+    /// What a checkpoint says that none of the keys has signed, if it goes on from the last one.
+    fn claimed(&self, shown: &GoesOn, before: &TreeHead) -> Option<TreeHead> {
+        let claimed = Checkpoint::unverified(&shown.note).ok()?;
+        let fits = claimed.origin == self.keys.origin() && claimed.tree.size > before.size;
+        let signed_by_old = self.all_keys.open(&shown.note).is_ok();
+        let goes_on = check_consistency(&shown.hashes, before, &claimed.tree).is_ok();
+        (fits && goes_on && !signed_by_old).then_some(claimed.tree)
+    }
+
     fn before(&self) -> TreeHead {
         self.state.as_ref().map_or_else(|| Frontier::default().head(), AuditState::head)
     }
 
     /// A checkpoint that one of the keys has signed, and no key that was left behind.
-    fn opened(&self, note: &[u8]) -> Result<Signed, Wrong> {
-        self.keys.open(note).map_err(|error| match self.all_keys.open(note) {
-            Ok(old) => Wrong::because(format!(
+    fn opened(&self, keys: &LogKeys, note: &[u8]) -> Result<Signed, Stop> {
+        keys.open(note).map_err(|error| match self.all_keys.open(note) {
+            Ok(old) => Stop::from(Wrong::because(format!(
                 "the checkpoint is signed by {}, a key that was replaced before the last audit",
                 old.key
-            )),
-            Err(_) => Wrong::because(error),
+            ))),
+            Err(_) => Wrong::because(error).into(),
         })
     }
 
     /// Takes in everything from where the last audit ended, up to a size.
     async fn take_in(&mut self, to: u64) -> Result<Audit, Stop> {
-        let mut audit = Audit::from(self.state.as_ref());
+        let mut audit = Audit::from(self.state.as_ref(), &self.keys);
         let mut entries = self.remote.entries(audit.next(), to).await?;
         while audit.next() < to {
             let first = audit.next();
@@ -308,8 +323,8 @@ impl Auditor<'_> {
         Ok(self.smaller(&signed))
     }
 
-    fn opened_by_any(&self, note: &[u8]) -> Result<Signed, Wrong> {
-        self.all_keys.open(note).map_err(Wrong::because)
+    fn opened_by_any(&self, note: &[u8]) -> Result<Signed, Stop> {
+        self.all_keys.open(note).map_err(|error| Wrong::because(error).into())
     }
 
     /// What a checkpoint says that is no larger than the last one that was seen.
@@ -346,7 +361,7 @@ impl Auditor<'_> {
     }
 
     /// A checkpoint of as many entries or more that was not shown to go on from the last one that was seen.
-    async fn forked(&mut self, signed: &Signed, shown: GoesOn) -> Result<Wrong, Stop> {
+    async fn forked(&mut self, signed: &Signed, shown: &GoesOn) -> Result<Wrong, Stop> {
         let unproved = Wrong::because(format!(
             "the server does not show that its checkpoint of {} entries goes on from the {} that it had",
             signed.checkpoint.tree.size, self.outcome.from
@@ -354,7 +369,7 @@ impl Auditor<'_> {
         let Some(before) = self.state.as_ref().map(|state| state.signed().clone()) else {
             return Ok(unproved);
         };
-        if let Ok(fork) = Fork::between(&before, signed, Some((shown.old_root, shown.hashes))) {
+        if let Ok(fork) = Fork::between(&before, signed, Some((shown.old_root, shown.hashes.clone()))) {
             return Ok(Self::fork(&before, signed, fork));
         }
         // It shows nothing; then its own entries may.

@@ -447,7 +447,7 @@ async fn another_key_another_log_and_a_key_that_was_replaced_are_refused() {
     };
     let signed_by_8 = LogKeys::new(vec![public(8)]).unwrap().open(&note).unwrap();
     let later = {
-        let mut walk = ledger::audit::Audit::from(None);
+        let mut walk = ledger::audit::Audit::from(None, &LogKeys::new(vec![public(7), public(8)]).unwrap());
         let request = pb::StreamEntriesRequest { to_position: Some(head.size), ..Default::default() };
         let mut entries = clients.proof.clone().stream_entries(request).await.unwrap().into_inner();
         while let Some(message) = entries.message().await.unwrap() {

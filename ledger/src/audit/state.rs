@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! tokenledger/audit-state@v1
-//! key NAME+HASH+BASE64        the key that signed the checkpoint
+//! key NAME+HASH+BASE64        the keys that were used so far, the oldest first: the last one signed the checkpoint
+//! …
 //! uid HEX                     the ledger's identity
 //! link HEX                    the link of the last entry
 //! recorded N                  when it was recorded, nanoseconds since 1970
@@ -29,6 +30,8 @@ use crate::tree::{Frontier, TreeHead};
 use crate::types::{LedgerUid, Link, Position, Time};
 
 const FIRST_LINE: &str = "tokenledger/audit-state@v1";
+/// No log has changed its key more often.
+const KEYS_MAX: usize = 64;
 /// The longest state, in bytes.
 const STATE_BYTES_MAX: usize = 64 * 1024;
 
@@ -57,19 +60,27 @@ pub enum BadState {
 /// What an auditor remembers of a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditState {
+    /// The keys that were used so far; the last one signed.
+    keys: Vec<VerifierKey>,
     signed: Signed,
     tail: Tail,
     frontier: Frontier,
 }
 
 impl AuditState {
-    pub(super) fn new(tail: Tail, frontier: Frontier, signed: &Signed) -> Option<Self> {
+    pub(super) fn new(
+        keys: Vec<VerifierKey>,
+        tail: Tail,
+        frontier: Frontier,
+        signed: &Signed,
+    ) -> Option<Self> {
         let covered = frontier.head() == signed.checkpoint.tree && tail.next.0 == frontier.size();
-        covered.then(|| Self { signed: signed.clone(), tail, frontier })
+        let right = covered && keys.last() == Some(&signed.key) && keys.len() <= KEYS_MAX;
+        right.then(|| Self { keys, signed: signed.clone(), tail, frontier })
     }
 
-    pub(super) fn audit(&self) -> Audit {
-        Audit { tail: self.tail, frontier: self.frontier.clone() }
+    pub(super) fn audit(&self, keys: LogKeys) -> Audit {
+        Audit { tail: self.tail, frontier: self.frontier.clone(), keys, used: self.keys.clone() }
     }
 
     /// The last checkpoint.
@@ -90,7 +101,8 @@ impl AuditState {
         &self.frontier
     }
 
-    /// The keys that may sign what comes next: the one that signed last, and those after it.
+    /// The keys that may sign what comes next: the one that signed last, and those that were given behind it. It need not be
+    /// one of those itself, if the log led from one of them to it.
     ///
     /// # Errors
     /// [`BadState::Log`], [`BadState::Key`] where it is of another log, or of a key that was not given.
@@ -99,19 +111,27 @@ impl AuditState {
         if key.name() != given.origin() {
             return Err(BadState::Log { expected: given.origin().to_owned(), actual: key.name().to_owned() });
         }
-        given.from(key).ok_or_else(|| BadState::Key(key.to_string()))
+        let led_here = self.keys.iter().any(|key| given.all().contains(key));
+        match given.from(key) {
+            Some(keys) => Ok(keys),
+            None if led_here => LogKeys::new(vec![key.clone()]).map_err(BadState::Checkpoint),
+            None => Err(BadState::Key(key.to_string())),
+        }
     }
 
     /// The file.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let Tail { link, recorded_at, uid, epoch, .. } = self.tail;
-        let mut text = format!(
-            "{FIRST_LINE}\nkey {}\nuid {}\nlink {link}\nrecorded {}\nepoch {epoch}\n",
-            self.signed.key,
+        let mut text = format!("{FIRST_LINE}\n");
+        for key in &self.keys {
+            text.push_str(&format!("key {key}\n"));
+        }
+        text.push_str(&format!(
+            "uid {}\nlink {link}\nrecorded {}\nepoch {epoch}\n",
             hex::encode(uid.0),
             recorded_at.0,
-        );
+        ));
         for root in self.frontier.to_bytes().as_chunks::<32>().0 {
             text.push_str(&BASE64_STANDARD.encode(root));
             text.push('\n');
@@ -134,26 +154,30 @@ impl AuditState {
         let text = std::str::from_utf8(file).map_err(|_| malformed("it is not text"))?;
         let (head, rest) = text.split_once("\n\n").ok_or(malformed("it ends early"))?;
         let (note, _) = rest.rsplit_once("\ncheck ").ok_or(malformed("its last line is not `check`"))?;
-        let (key, tail, roots) = parse_head(head).ok_or(malformed("its lines are not those of a state"))?;
+        let (keys, tail, roots) = parse_head(head).ok_or(malformed("its lines are not those of a state"))?;
         let note = note.as_bytes().to_vec();
+        let key = keys.last().cloned().ok_or(malformed("it names no key"))?;
         let checkpoint = key.open_alone(&note)?;
         let size = checkpoint.tree.size;
         let frontier =
             Frontier::from_bytes(size, &roots).ok_or(malformed("its hashes are not those of its size"))?;
         let tail = Tail { next: Position(size), ..tail };
-        let state = Self::new(tail, frontier, &Signed { checkpoint, key, note });
+        let state = Self::new(keys, tail, frontier, &Signed { checkpoint, key, note });
         let state = state.ok_or(malformed("its hashes do not lead to its checkpoint"))?;
         if state.to_bytes() == file { Ok(state) } else { Err(malformed("its check does not hold")) }
     }
 }
 
-/// The key, the end of the log but for its position, and the roots.
-fn parse_head(head: &str) -> Option<(VerifierKey, Tail, Vec<u8>)> {
-    let mut lines = head.split('\n');
+/// The keys, the end of the log but for its position, and the roots.
+fn parse_head(head: &str) -> Option<(Vec<VerifierKey>, Tail, Vec<u8>)> {
+    let mut lines = head.split('\n').peekable();
     let first = lines.next()?;
+    let mut keys = Vec::new();
+    while let Some(line) = lines.next_if(|line| line.starts_with("key ") && keys.len() < KEYS_MAX) {
+        keys.push(line.strip_prefix("key ")?.parse().ok()?);
+    }
     let mut value = |name: &str| lines.next()?.strip_prefix(name)?.strip_prefix(' ');
-    let (key, uid, link, recorded, epoch) =
-        (value("key")?, value("uid")?, value("link")?, value("recorded")?, value("epoch")?);
+    let (uid, link, recorded, epoch) = (value("uid")?, value("link")?, value("recorded")?, value("epoch")?);
     let tail = Tail {
         next: Position(0),
         link: Link(hex::decode(link).ok()?.try_into().ok()?),
@@ -162,5 +186,5 @@ fn parse_head(head: &str) -> Option<(VerifierKey, Tail, Vec<u8>)> {
         epoch: epoch.parse().ok()?,
     };
     let roots = lines.map(|line| BASE64_STANDARD.decode(line).ok()).collect::<Option<Vec<_>>>()?;
-    (first == FIRST_LINE).then_some((key.parse().ok()?, tail, roots.concat()))
+    (first == FIRST_LINE).then(|| (keys, tail, roots.concat()))
 }

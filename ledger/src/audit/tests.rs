@@ -36,11 +36,15 @@ fn event(position: u64) -> Vec<u8> {
         0 => pb::event::Fact::LedgerCreated(pb::LedgerCreated { name: "default".into() }),
         _ => pb::event::Fact::AccountDeleted(pb::AccountDeleted::default()),
     };
+    message(fact, if position == 0 { "" } else { "bot" })
+}
+
+fn message(fact: pb::event::Fact, account: &str) -> Vec<u8> {
     let actor = pb::Actor { kind: pb::ActorKind::Automation.into(), id: "tokenledger".into() };
     pb::Event {
         occurred_at: Some(prost_types::Timestamp::default()),
         actor: Some(actor),
-        account: if position == 0 { String::new() } else { "bot".into() },
+        account: account.into(),
         fact: Some(fact),
         ..Default::default()
     }
@@ -67,7 +71,7 @@ fn honest(size: u64) -> Vec<Vec<u8>> {
 
 /// Takes everything in, and gives the walk or the first finding.
 fn walked(entries: &[Vec<u8>]) -> Result<Audit, Finding> {
-    let mut audit = Audit::from(None);
+    let mut audit = Audit::from(None, &keys(&[1, 2]));
     entries.iter().try_for_each(|entry| audit.take(entry).map(drop))?;
     Ok(audit)
 }
@@ -78,7 +82,7 @@ fn an_honest_log_is_walked_in_one_go_or_in_many_with_the_same_result() {
     let whole = walked(&entries).unwrap();
     let mut state: Option<AuditState> = None;
     for run in entries.chunks(7) {
-        let mut audit = Audit::from(state.as_ref());
+        let mut audit = Audit::from(state.as_ref(), &keys(&[1, 2]));
         for entry in run {
             assert_eq!(audit.take(entry).unwrap(), tree::leaf(entry));
         }
@@ -183,9 +187,44 @@ fn a_state_is_refused_by_another_log_or_key_and_an_older_key_is_left_behind() {
     let state = audit.remember(&signed(2, audit.head())).unwrap();
     assert_eq!(state.keys(&keys(&[2])), Ok(keys(&[2])));
     assert_eq!(state.keys(&keys(&[1, 2, 3])), Ok(keys(&[2, 3])));
-    assert!(matches!(state.keys(&keys(&[1, 3])), Err(BadState::Key(_))));
+    assert!(matches!(state.keys(&keys(&[3, 4])), Err(BadState::Key(_))));
     let other = LogKeys::new(vec![key(2).verifier(&"other".parse().unwrap())]).unwrap();
     assert!(matches!(state.keys(&other), Err(BadState::Log { .. })));
+}
+
+#[test]
+fn a_key_that_the_log_says_follows_is_followed_and_remembered_and_no_other_is() {
+    let rotated = |old: u8, new: u8, by: &'static str| {
+        log(6, move |position, header, event| {
+            if position == 4 {
+                let note = Rotation::sign(&key(old), &key(new)).unwrap().note().to_owned();
+                *event = message(pb::event::Fact::KeyRotated(pb::KeyRotated { note }), "");
+                header.emitter = by.parse().unwrap();
+            }
+        })
+    };
+    let walk = |entries: &[Vec<u8>], given: &[u8]| {
+        let mut audit = Audit::from(None, &keys(given));
+        entries.iter().for_each(|entry| assert!(audit.take(entry).is_ok()));
+        audit
+    };
+    let audit = walk(&rotated(1, 3, Emitter::LEDGER), &[1]);
+    assert_eq!(audit.keys(), &keys(&[1, 3]));
+    let state = audit.remember(&signed(3, audit.head())).unwrap();
+    let state = AuditState::parse(&state.to_bytes()).unwrap();
+    // Whoever trusts the first key still, or the last one by now, goes on from there; the first one signs nothing more.
+    assert_eq!(state.keys(&keys(&[1])), Ok(keys(&[3])));
+    assert_eq!(state.keys(&keys(&[3, 5])), Ok(keys(&[3, 5])));
+    assert!(matches!(state.keys(&keys(&[2])), Err(BadState::Key(_))));
+    for (entries, given) in [
+        (rotated(1, 3, "somebody"), [1]),
+        (rotated(2, 3, Emitter::LEDGER), [1]),
+        (rotated(1, 3, Emitter::LEDGER), [2]),
+    ] {
+        let audit = walk(&entries, &given);
+        assert_eq!(audit.keys(), &keys(&given));
+        assert_eq!(audit.remember(&signed(3, audit.head())), None);
+    }
 }
 
 #[test]
@@ -207,7 +246,7 @@ proptest! {
     #[test]
     fn arbitrary_bytes_are_no_state_and_no_entry(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
         prop_assert!(AuditState::parse(&bytes).is_err());
-        prop_assert!(Audit::from(None).take(&bytes).is_err());
+        prop_assert!(Audit::from(None, &keys(&[1, 2])).take(&bytes).is_err());
     }
 
     #[test]

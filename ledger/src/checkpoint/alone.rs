@@ -3,7 +3,7 @@
 
 use signed_note::Note;
 
-use super::{Checkpoint, CheckpointError, VerifierKey, read};
+use super::{Checkpoint, CheckpointError, Rotation, VerifierKey, read};
 
 impl VerifierKey {
     /// Opens a checkpoint that this key, and no other, has signed.
@@ -82,6 +82,22 @@ impl LogKeys {
     pub fn from(&self, key: &VerifierKey) -> Option<Self> {
         let at = self.0.iter().position(|one| one == key)?;
         Some(Self(self.0.get(at..)?.to_vec()))
+    }
+
+    /// The keys up to this one; `None` where it is none of them.
+    #[must_use]
+    pub fn up_to(&self, key: &VerifierKey) -> Option<&[VerifierKey]> {
+        let at = self.0.iter().position(|one| one == key)?;
+        self.0.get(..=at)
+    }
+
+    /// Goes on to the key that follows the last one, if that is what a statement says. An older key can't name another one.
+    pub fn follow(&mut self, rotation: &Rotation) {
+        if let Some(next) =
+            self.0.last().and_then(|last| rotation.follow(last)).filter(|key| !self.0.contains(key))
+        {
+            self.0.push(next);
+        }
     }
 
     /// What the first key gives with which `open` does not fail.
@@ -189,8 +205,20 @@ mod tests {
         let newer = keys.from(&public(2)).unwrap();
         assert!(newer.open(&note(2)).is_ok() && newer.open(&note(1)).is_err());
         assert_eq!(keys.from(&public(3)), None);
+        assert_eq!(keys.up_to(&public(1)), Some(&[public(1)][..]));
         assert_eq!(LogKeys::new(Vec::new()), Err(CheckpointError::NoKeys));
         let other = key(1).verifier(&"other".parse().unwrap());
         assert!(matches!(LogKeys::new(vec![public(1), other]), Err(CheckpointError::Origin { .. })));
+    }
+
+    #[test]
+    fn a_statement_by_the_last_key_is_followed_and_one_by_an_older_key_is_not() {
+        let mut keys = LogKeys::new(vec![public(1)]).unwrap();
+        keys.follow(&Rotation::sign(&key(2), &key(3)).unwrap());
+        assert_eq!(keys.all(), [public(1)]);
+        keys.follow(&Rotation::sign(&key(1), &key(2)).unwrap());
+        keys.follow(&Rotation::sign(&key(1), &key(3)).unwrap());
+        keys.follow(&Rotation::sign(&key(2), &key(1)).unwrap());
+        assert_eq!(keys.all(), [public(1), public(2)]);
     }
 }
