@@ -4,7 +4,6 @@
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ledger::checkpoint::{LogKeys, PrivateKey};
@@ -39,11 +38,7 @@ async fn serve(data: PathBuf) -> Anything<Running> {
         log_json: false,
         scrub_rate: 0,
         pack: false,
-        signing: Some(Signing {
-            key: Arc::new(key()?),
-            every: Duration::from_millis(100),
-            rotations: Vec::new(),
-        }),
+        signing: Some(Signing::new(key()?, Duration::from_millis(100))),
         trust: Default::default(),
     };
     Ok(start(options).await?)

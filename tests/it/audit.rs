@@ -21,7 +21,7 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
-use crate::binary_harness::{Mortal, program};
+use crate::binary_harness::{Mortal, Said, Served, data_of, program, say};
 use crate::harness::{Clients, Dice, Server, copy_dir, created, event, key, story};
 
 fn keys() -> LogKeys {
@@ -566,5 +566,57 @@ async fn the_command_says_how_it_ended_and_its_evidence_is_checked_by_the_other_
     assert!(code == 1 && told.contains("damaged"), "{told}");
     drop((clients, others));
     other.check().await;
+    server.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_trusts_the_first_key_follows_the_log_to_the_next_one_and_then_takes_no_note_by_the_first() {
+    let (dir, files) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let path = |name: &str| files.path().join(name).to_str().unwrap().to_owned();
+    let serve = |dir: TempDir, key: &str| {
+        let data = data_of(&dir);
+        let words = ["serve", "--listen", "127.0.0.1:0", "--data", data.to_str().unwrap(), "--key", key];
+        Served::run(dir, &words)
+    };
+    let public = |out: &Said| out.stdout.trim().to_owned();
+    let first = public(&say(&["key", "generate", "--out", &path("first")]).ends(0));
+    let audited = |server: &Served, keys: &[&str], state: &str| {
+        let mut words =
+            vec!["audit".to_owned(), "--state".to_owned(), path(state), "-o".to_owned(), "json".to_owned()];
+        keys.iter().for_each(|key| words.extend(["--key".to_owned(), (*key).to_owned()]));
+        server.ask(&words.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    let server = serve(dir, &path("first"));
+    some(&server.clients().await, 5, "one").await;
+    signed(&server.clients().await).await;
+    audited(&server, &[&first], "followed").ends(0);
+    let dir = server.stop();
+    say(&["key", "rotate", &path("first"), "--out", &path("second")]).ends(0);
+    let second = public(&say(&["key", "show", &path("second")]).ends(0));
+    assert_ne!(first, second);
+    let server = serve(dir, &path("second"));
+    some(&server.clients().await, 5, "two").await;
+    signed(&server.clients().await).await;
+    // From an earlier state and from nothing, by the old key, by the new one, by both.
+    assert_eq!(audited(&server, &[&first], "followed").ends(0).json()["from"], 6);
+    assert_eq!(audited(&server, &[&first], "followed").ends(0).json()["entries"], 0);
+    assert_eq!(audited(&server, &[&second], "followed").ends(0).json()["entries"], 0);
+    for (keys, state) in [(vec![&*first], "a"), (vec![&*second], "b"), (vec![&*first, &*second], "c")] {
+        assert_eq!(audited(&server, &keys, state).ends(0).json()["from"], 0);
+    }
+    // A key that the log does not lead to signs nothing.
+    let other = public(&say(&["key", "generate", "--out", &path("other")]).ends(0));
+    audited(&server, &[&other], "d").ends(3);
+    let dir = server.stop();
+    // Who has the first key only goes on as if nothing had been: whoever saw the second one is not fooled.
+    let copy = tempfile::tempdir().unwrap();
+    copy_dir(&data_of(&dir), &data_of(&copy));
+    let server = serve(dir, &path("second"));
+    server.check().await;
+    let server = serve(copy, &path("first"));
+    some(&server.clients().await, 5, "three").await;
+    signed(&server.clients().await).await;
+    let told = audited(&server, &[&first], "followed").ends(3).json();
+    assert!(told["reason"].as_str().unwrap().contains("replaced"), "{told}");
     server.check().await;
 }
