@@ -4,6 +4,8 @@
 pub mod bench;
 pub mod cli;
 
+pub mod audit;
+
 pub mod server;
 
 pub mod grpc;
@@ -35,3 +37,4 @@ pub mod keyfile;
 pub mod metrics;
 pub mod packer;
 pub mod priority;
+pub mod whole;

@@ -1,6 +1,7 @@
 //! Checkpoints: what a ledger's tree is known by, signed, as a C2SP signed note (c2sp.org/tlog-checkpoint,
 //! c2sp.org/signed-note). A log is identified by the key that signs it, under the name `PREFIX/LEDGER`.
 
+mod alone;
 pub mod cosignature;
 mod line;
 mod rotation;
@@ -15,6 +16,7 @@ use signed_note::{Note, NoteError, StandardVerifier, VerifierList};
 use crate::tree::{SIZE_MAX, TreeHead};
 use crate::types::LedgerName;
 
+pub use alone::{LogKeys, Signed, without_cosignatures};
 pub use rotation::Rotation;
 
 /// The longest prefix of an origin.
@@ -55,6 +57,12 @@ pub enum CheckpointError {
     /// The key has not signed it.
     #[error("the checkpoint is not signed by the key {0}")]
     Unsigned(String),
+    /// It has signature lines that the log's key says nothing about, or not the log's own.
+    #[error("the checkpoint must have one signature line, that of its log: nobody checks the others here")]
+    OtherSignatures,
+    /// Nobody said by which key.
+    #[error("no key was given to check the checkpoint by")]
+    NoKeys,
     /// Two keys of which one does not follow the other.
     #[error("this is no rotation of a key: {0}")]
     Rotation(&'static str),

@@ -4,6 +4,7 @@
 //! same input gives the same bytes, the same links and the same answers.
 
 pub mod anchor;
+pub mod audit;
 pub mod checkpoint;
 pub mod decide;
 pub mod disk;
