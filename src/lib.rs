@@ -7,6 +7,7 @@ pub mod cli;
 pub mod server;
 
 pub mod grpc;
+pub mod http;
 
 pub mod import;
 pub mod json;
@@ -14,6 +15,7 @@ pub mod json;
 pub mod auth;
 pub mod wire;
 
+pub mod export;
 pub mod scrub;
 
 pub mod ledgers;

@@ -24,6 +24,7 @@ use tonic_health::server::HealthReporter;
 use crate::auth::identify;
 use crate::clock::SystemClock;
 use crate::grpc::{Admin, Append, MESSAGE_BYTES_MAX, Proof, Query, Restore};
+use crate::http;
 use crate::ledgers::{Ledgers, OpenError, Shared};
 use crate::metrics::Metrics;
 use crate::notary::Signing;
@@ -56,6 +57,8 @@ pub struct ServeOptions {
     pub listen: SocketAddr,
     /// Where metrics are served, if they are; port 0: any.
     pub metrics: Option<SocketAddr>,
+    /// Where the logs are served as tiles, to whoever reaches the address, if they are; port 0: any.
+    pub http: Option<SocketAddr>,
     /// Logs as JSON instead of text.
     pub log_json: bool,
     /// How fast the scrub reads the logs, in MiB a second; 0: no scrub.
@@ -88,6 +91,11 @@ pub enum ServeError {
     /// The scrub cannot be started.
     #[error("no thread can be had for the scrub: {0}")]
     Scrub(std::io::Error),
+    /// Tiles lead to a checkpoint, and there will be none.
+    #[error(
+        "logs can't be served as tiles without a key, as there are no checkpoints then: give `--key FILE` (`tokenledger key generate` makes one), or leave `--http` out"
+    )]
+    HttpWithoutKey,
     /// The descriptors of the API are broken.
     #[error("reflection: {0}")]
     Reflection(String),
@@ -99,6 +107,8 @@ pub struct Running {
     pub grpc: SocketAddr,
     /// Where metrics are served.
     pub metrics: Option<SocketAddr>,
+    /// Where the logs are served as tiles.
+    pub http: Option<SocketAddr>,
     ledgers: Arc<Ledgers>,
     scrub: Option<Scrub>,
     stop: watch::Sender<bool>,
@@ -135,10 +145,14 @@ impl Running {
 /// # Errors
 /// [`ServeError`].
 pub async fn start(options: ServeOptions) -> Result<Running, ServeError> {
-    for address in std::iter::once(options.listen).chain(options.metrics) {
+    for address in std::iter::once(options.listen).chain(options.metrics).chain(options.http) {
         if !address.ip().is_loopback() {
             return Err(ServeError::NotLoopback(address));
         }
+    }
+    let prefix = options.signing.as_ref().map(|signing| signing.key.prefix().clone());
+    if prefix.is_none() && options.http.is_some() {
+        return Err(ServeError::HttpWithoutKey);
     }
     if options.signing.is_none() {
         tracing::warn!(
@@ -148,6 +162,10 @@ pub async fn start(options: ServeOptions) -> Result<Running, ServeError> {
     quiet_sled_panics();
     let (listener, grpc) = listen(options.listen).await?;
     let metrics_listener = match options.metrics {
+        Some(address) => Some(listen(address).await?),
+        None => None,
+    };
+    let http_listener = match options.http {
         Some(address) => Some(listen(address).await?),
         None => None,
     };
@@ -166,10 +184,14 @@ pub async fn start(options: ServeOptions) -> Result<Running, ServeError> {
     let mut tasks = vec![tokio::spawn(serve_grpc(listener, Arc::clone(&ledgers), stopped.clone())?)];
     let metrics_address = metrics_listener.as_ref().map(|(_, address)| *address);
     if let Some((listener, _)) = metrics_listener {
-        tasks.push(tokio::spawn(serve_metrics(listener, metrics, stopped)));
+        tasks.push(tokio::spawn(serve_metrics(listener, metrics, stopped.clone())));
+    }
+    let http = http_listener.as_ref().map(|(_, address)| *address);
+    if let (Some((listener, _)), Some(prefix)) = (http_listener, prefix) {
+        tasks.push(tokio::spawn(http::serve(listener, Arc::clone(&ledgers), prefix, stopped)));
     }
     let scrub = Scrub::start(&ledgers, options.scrub_rate).map_err(ServeError::Scrub)?;
-    Ok(Running { grpc, metrics: metrics_address, ledgers, scrub, stop, tasks })
+    Ok(Running { grpc, metrics: metrics_address, http, ledgers, scrub, stop, tasks })
 }
 
 async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {
@@ -299,7 +321,8 @@ pub async fn run(options: ServeOptions) -> Result<ExitCode, ServeError> {
 #[expect(clippy::print_stdout, reason = "the line by which scripts know that the server can serve")]
 fn print_ready(running: &Running) {
     let metrics = running.metrics.map(|address| format!(r#","metrics":"{address}""#)).unwrap_or_default();
-    println!(r#"{{"ready":true,"grpc":"{}"{metrics}}}"#, running.grpc);
+    let http = running.http.map(|address| format!(r#","http":"{address}""#)).unwrap_or_default();
+    println!(r#"{{"ready":true,"grpc":"{}"{metrics}{http}}}"#, running.grpc);
 }
 
 /// From now on, waits for SIGTERM or Ctrl-C.

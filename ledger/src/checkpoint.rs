@@ -102,6 +102,14 @@ impl Checkpoint {
         format!("{}\n{}\n{}\n", self.origin, self.tree.size, BASE64_STANDARD.encode(self.tree.root))
     }
 
+    /// What a signed note says, whoever signed it: to be believed only for what a key or the log itself shows besides.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Malformed`].
+    pub fn of_note(note: &[u8]) -> Result<Self, CheckpointError> {
+        Ok(read(note)?.0)
+    }
+
     /// Reads a text. Only the bytes that [`Checkpoint::text`] would give are accepted.
     ///
     /// # Errors
