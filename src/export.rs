@@ -241,6 +241,17 @@ fn holds(path: &Path, bytes: &[u8]) -> Result<Option<bool>, ExportError> {
     }
 }
 
+/// Whether a directory, or what is there of the way to it, lies outside of the data directory.
+fn outside(dir: &Path, data: &Path) -> Result<(), ExportError> {
+    let real = |path: &Path| fs::canonicalize(path).map_err(at(path));
+    let there = dir.ancestors().find(|dir| dir.exists()).unwrap_or(Path::new("."));
+    if real(there)?.starts_with(real(data)?) {
+        let why = "is within the data directory: an export is for others, so keep it outside";
+        return Err(ExportError::Out(format!("{} {why}", dir.display())));
+    }
+    Ok(())
+}
+
 /// The directory of an export. No other export writes to it meanwhile.
 struct Out {
     dir: PathBuf,
@@ -249,12 +260,10 @@ struct Out {
 
 impl Out {
     fn open(dir: &Path, data: &Path) -> Result<Self, ExportError> {
+        // Once before anything is made, and once more when it is known where the name leads.
+        outside(dir, data)?;
         fs::create_dir_all(dir).map_err(at(dir))?;
-        let real = |path: &Path| fs::canonicalize(path).map_err(at(path));
-        if real(dir)?.starts_with(real(data)?) {
-            let why = "is within the data directory: an export is for others, so keep it outside";
-            return Err(ExportError::Out(format!("{} {why}", dir.display())));
-        }
+        outside(dir, data)?;
         let lock = File::open(dir).map_err(at(dir))?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { dir: dir.to_owned(), lock }),
