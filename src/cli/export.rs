@@ -31,7 +31,7 @@ enum Form {
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
-    Tiles(tiles::Tiles),
+    Tiles(Box<tiles::Tiles>),
 }
 
 impl Export {

@@ -10,6 +10,7 @@ mod read;
 
 use std::io::Write;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -36,6 +37,8 @@ use read::{Mending, NotServed};
 
 /// How many connections there are at once; others wait to be accepted.
 const CONNECTIONS_MAX: usize = 256;
+/// A connection on which nothing moves is closed.
+const IDLE_MAX: Duration = Duration::from_secs(60);
 /// How many tiles are made at once.
 const READS_MAX: usize = 8;
 /// What never changes may be kept for a year.
@@ -62,7 +65,8 @@ pub async fn serve(
     let stop = async move {
         let _ = stopped.wait_for(|stopped| *stopped).await;
     };
-    let served = axum::serve(Places::of(listener, CONNECTIONS_MAX), router).with_graceful_shutdown(stop);
+    let served =
+        axum::serve(Places::of(listener, CONNECTIONS_MAX, IDLE_MAX), router).with_graceful_shutdown(stop);
     if let Err(error) = served.await {
         tracing::error!(%error, "tiles are not served any more");
     }
