@@ -138,3 +138,16 @@ fn size_of(note: &[u8]) -> u64 {
 fn count(bundle: &[u8]) -> usize {
     entries(bundle).unwrap().len()
 }
+
+/// Changes the entry at a position of a log's first segment, together with its CRC and that of its frame.
+fn forge(segment: &mut [u8], position: u64) {
+    let uid: [u8; 16] = segment[12..28].try_into().unwrap();
+    let bytes = |at: usize| usize::from(u16::from_le_bytes([segment[at + 2], segment[at + 3]]));
+    let at = (0..position).fold(512, |at, _| at + 21 + bytes(at));
+    let entry = at + 20..at + 20 + bytes(at);
+    segment[entry.end - 1] ^= 1;
+    let crc = crc32fast::hash(&segment[entry]);
+    segment[at + 12..at + 16].copy_from_slice(&crc.to_le_bytes());
+    let covered = [&uid[..], &position.to_le_bytes(), &segment[at..at + 16]].concat();
+    segment[at + 16..at + 20].copy_from_slice(&crc32fast::hash(&covered).to_le_bytes());
+}

@@ -8,7 +8,7 @@ use std::time::Duration;
 use flate2::read::GzDecoder;
 use ledger::tiles::TilePath;
 
-use super::{ORIGIN, ask, count, expected, get, grow, http, served, size_of, stored};
+use super::{ORIGIN, ask, count, expected, forge, get, grow, http, served, size_of, stored};
 use crate::binary_harness::{Served, data_of, say};
 
 const FOR_EVER: &str = "public, max-age=31536000, immutable";
@@ -142,18 +142,29 @@ async fn a_byte_that_is_changed_beneath_a_running_server_is_never_served() {
         let got = get(&server, name);
         assert_eq!((got.status, &got.body), (200, sound), "{name}");
     }
-    // An entry in the log: nothing is there to make it from.
-    let log = server.data().join("ledgers/default/log/00000000000000000000.seg");
-    let bytes = std::fs::read(&log).unwrap();
-    let entry = ledger::tiles::entries(&sound[2]).unwrap()[9].to_vec();
+    // An entry in the log, once by itself and once together with its checksums: nothing is there to make it from.
+    let segment = server.data().join("ledgers/default/log/00000000000000000000.seg");
+    let bytes = std::fs::read(&segment).unwrap();
+    let mut forged = bytes.clone();
+    forge(&mut forged, 3 * 256 + 9);
+    let entry = ledger::tiles::entries(&sound[2]).unwrap()[9];
     let at = bytes.windows(entry.len()).position(|window| window == entry).unwrap();
-    flip(&log, (at + entry.len() - 1) as u64);
-    let got = get(&server, "tile/entries/003");
-    assert_eq!((got.status, got.headers["cache-control"].as_str()), (500, "no-store"));
-    assert_eq!(get(&server, "tile/0/003").body, sound[0], "the rest goes on");
-    flip(&log, (at + entry.len() - 1) as u64);
-    assert_eq!(get(&server, "tile/entries/003").body, sound[2]);
+    let mut changed = bytes.clone();
+    changed[at + entry.len() - 1] ^= 1;
+    for other in [changed, forged] {
+        put(&segment, &other);
+        let got = get(&server, "tile/entries/003");
+        assert_eq!((got.status, got.headers["cache-control"].as_str()), (500, "no-store"));
+        assert_eq!(get(&server, "tile/0/003").body, sound[0], "the rest goes on");
+        put(&segment, &bytes);
+        assert_eq!(get(&server, "tile/entries/003").body, sound[2]);
+    }
     server.check().await;
+}
+
+/// Writes over a file in its place.
+fn put(path: &std::path::Path, bytes: &[u8]) {
+    std::fs::OpenOptions::new().write(true).open(path).unwrap().write_all_at(bytes, 0).unwrap();
 }
 
 #[test]
