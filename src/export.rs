@@ -108,7 +108,7 @@ pub fn tiles(
     }
     let path = dir.join(CHECKPOINT);
     let note = read_note(&path)?.ok_or_else(|| ExportError::NoCheckpoint(ledger.clone()))?;
-    let checkpoint = key.map_or_else(|| Checkpoint::of_note(&note), |key| key.open(&note));
+    let checkpoint = key.map_or_else(|| Checkpoint::unverified(&note), |key| key.open(&note));
     let checkpoint = checkpoint.map_err(|error| ExportError::Checkpoint(path, error))?;
     let out = Out::open(out, data)?;
     let earlier = out.earlier(&checkpoint)?;
@@ -279,7 +279,7 @@ impl Out {
         let path = self.dir.join(CHECKPOINT);
         let Some(note) = read_note(&path)? else { return Ok(None) };
         let advice = "; move it away, or export to another directory";
-        let earlier = Checkpoint::of_note(&note)
+        let earlier = Checkpoint::unverified(&note)
             .map_err(|error| ExportError::Out(format!("{}: {error}{advice}", path.display())))?;
         if earlier.origin != checkpoint.origin {
             let (dir, other) = (self.dir.display(), earlier.origin);
