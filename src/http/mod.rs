@@ -56,8 +56,12 @@ pub async fn serve(
     prefix: Prefix,
     mut stopped: watch::Receiver<bool>,
 ) {
-    let site =
-        Arc::new(Site { ledgers, prefix, reads: Semaphore::new(READS_MAX), mending: Mending::default() });
+    let site = Arc::new(Site {
+        ledgers,
+        prefix,
+        reads: Arc::new(Semaphore::new(READS_MAX)),
+        mending: Mending::default(),
+    });
     let router = Router::new().fallback(move |request: Request| {
         let site = Arc::clone(&site);
         async move { site.answer(&request.into_parts().0).await.unwrap_or_else(|failed| failed.response()) }
@@ -75,7 +79,7 @@ pub async fn serve(
 struct Site {
     ledgers: Arc<Ledgers>,
     prefix: Prefix,
-    reads: Semaphore,
+    reads: Arc<Semaphore>,
     mending: Mending,
 }
 
@@ -160,9 +164,11 @@ impl Site {
         let is_bundle = path.content() == Content::Entries;
         let packed = is_bundle && takes_gzip(headers);
         let down = || Failed::Later("the server is shutting down".to_owned());
-        let _reading = self.reads.acquire().await.map_err(|_| down())?;
+        let reading = Arc::clone(&self.reads).acquire_owned().await.map_err(|_| down())?;
         let mending = self.mending.clone();
         let made = tokio::task::spawn_blocking(move || {
+            // Until it is made: whoever asked may have gone.
+            let _reading = reading;
             let bytes = read::read(&ledger, &newest.tree, path, &mending).inspect_err(|error| {
                 tracing::error!(ledger = %ledger.name, %path, %error, "a tile can't be served");
             })?;
