@@ -35,6 +35,7 @@ async fn serve(data: PathBuf) -> Anything<Running> {
         data,
         listen: "127.0.0.1:0".parse()?,
         metrics: None,
+        http: None,
         log_json: false,
         scrub_rate: 0,
         pack: false,

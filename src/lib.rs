@@ -9,6 +9,7 @@ pub mod audit;
 pub mod server;
 
 pub mod grpc;
+pub mod http;
 
 pub mod import;
 pub mod json;
@@ -16,6 +17,7 @@ pub mod json;
 pub mod auth;
 pub mod wire;
 
+pub mod export;
 pub mod scrub;
 
 pub mod ledgers;

@@ -145,6 +145,14 @@ impl Notary {
         &self.tree
     }
 
+    /// The newest checkpoint that is published; where there is none yet, one is signed now.
+    ///
+    /// # Errors
+    /// See [`ProofError`].
+    pub async fn newest(&self) -> Result<Issued, Arc<ProofError>> {
+        self.checkpoint(0).await
+    }
+
     /// A published checkpoint that covers at least so many entries: the newest one, if it does, and otherwise one that is
     /// signed now.
     ///

@@ -25,6 +25,7 @@ use crate::anchors::Trust;
 use crate::auth::identify;
 use crate::clock::SystemClock;
 use crate::grpc::{Admin, Append, MESSAGE_BYTES_MAX, Proof, Query, Restore};
+use crate::http;
 use crate::ledgers::{Ledgers, OpenError, Shared};
 use crate::metrics::Metrics;
 use crate::notary::Signing;
@@ -57,6 +58,8 @@ pub struct ServeOptions {
     pub listen: SocketAddr,
     /// Where metrics are served, if they are; port 0: any.
     pub metrics: Option<SocketAddr>,
+    /// Where the logs are served as tiles, to whoever reaches the address, if they are; port 0: any.
+    pub http: Option<SocketAddr>,
     /// Logs as JSON instead of text.
     pub log_json: bool,
     /// How fast the scrub reads the logs, in MiB a second; 0: no scrub.
@@ -91,6 +94,11 @@ pub enum ServeError {
     /// The scrub cannot be started.
     #[error("no thread can be had for the scrub: {0}")]
     Scrub(std::io::Error),
+    /// Tiles lead to a checkpoint, and there will be none.
+    #[error(
+        "logs can't be served as tiles without a key, as there are no checkpoints then: give `--key FILE` (`tokenledger key generate` makes one), or leave `--http` out"
+    )]
+    HttpWithoutKey,
     /// The descriptors of the API are broken.
     #[error("reflection: {0}")]
     Reflection(String),
@@ -102,6 +110,8 @@ pub struct Running {
     pub grpc: SocketAddr,
     /// Where metrics are served.
     pub metrics: Option<SocketAddr>,
+    /// Where the logs are served as tiles.
+    pub http: Option<SocketAddr>,
     ledgers: Arc<Ledgers>,
     scrub: Option<Scrub>,
     stop: watch::Sender<bool>,
@@ -138,10 +148,14 @@ impl Running {
 /// # Errors
 /// [`ServeError`].
 pub async fn start(options: ServeOptions) -> Result<Running, ServeError> {
-    for address in std::iter::once(options.listen).chain(options.metrics) {
+    for address in std::iter::once(options.listen).chain(options.metrics).chain(options.http) {
         if !address.ip().is_loopback() {
             return Err(ServeError::NotLoopback(address));
         }
+    }
+    let prefix = options.signing.as_ref().map(|signing| signing.key.prefix().clone());
+    if prefix.is_none() && options.http.is_some() {
+        return Err(ServeError::HttpWithoutKey);
     }
     if options.signing.is_none() {
         tracing::warn!(
@@ -151,6 +165,10 @@ pub async fn start(options: ServeOptions) -> Result<Running, ServeError> {
     quiet_sled_panics();
     let (listener, grpc) = listen(options.listen).await?;
     let metrics_listener = match options.metrics {
+        Some(address) => Some(listen(address).await?),
+        None => None,
+    };
+    let http_listener = match options.http {
         Some(address) => Some(listen(address).await?),
         None => None,
     };
@@ -170,10 +188,14 @@ pub async fn start(options: ServeOptions) -> Result<Running, ServeError> {
     let mut tasks = vec![tokio::spawn(serve_grpc(listener, Arc::clone(&ledgers), stopped.clone())?)];
     let metrics_address = metrics_listener.as_ref().map(|(_, address)| *address);
     if let Some((listener, _)) = metrics_listener {
-        tasks.push(tokio::spawn(serve_metrics(listener, metrics, stopped)));
+        tasks.push(tokio::spawn(serve_metrics(listener, metrics, stopped.clone())));
+    }
+    let http = http_listener.as_ref().map(|(_, address)| *address);
+    if let (Some((listener, _)), Some(prefix)) = (http_listener, prefix) {
+        tasks.push(tokio::spawn(http::serve(listener, Arc::clone(&ledgers), prefix, stopped)));
     }
     let scrub = Scrub::start(&ledgers, options.scrub_rate).map_err(ServeError::Scrub)?;
-    Ok(Running { grpc, metrics: metrics_address, ledgers, scrub, stop, tasks })
+    Ok(Running { grpc, metrics: metrics_address, http, ledgers, scrub, stop, tasks })
 }
 
 async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {
@@ -303,7 +325,8 @@ pub async fn run(options: ServeOptions) -> Result<ExitCode, ServeError> {
 #[expect(clippy::print_stdout, reason = "the line by which scripts know that the server can serve")]
 fn print_ready(running: &Running) {
     let metrics = running.metrics.map(|address| format!(r#","metrics":"{address}""#)).unwrap_or_default();
-    println!(r#"{{"ready":true,"grpc":"{}"{metrics}}}"#, running.grpc);
+    let http = running.http.map(|address| format!(r#","http":"{address}""#)).unwrap_or_default();
+    println!(r#"{{"ready":true,"grpc":"{}"{metrics}{http}}}"#, running.grpc);
 }
 
 /// From now on, waits for SIGTERM or Ctrl-C.

@@ -1,4 +1,4 @@
-//! `export`: everything a ledger holds, in a form that `import` reads back.
+//! `export`: everything a ledger holds, in a form that `import` reads back, or that others can check.
 
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -10,9 +10,11 @@ use super::Global;
 use super::connect::Server;
 use super::events::Happened;
 use super::exit::{Exit, Failure, say};
-use super::print::counted;
+use super::print::{Printer, counted};
 use super::rebuild::bar;
 use crate::wire::pb;
+
+mod tiles;
 
 /// Writes out everything that a ledger holds
 #[derive(Debug, Args)]
@@ -29,6 +31,7 @@ enum Form {
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
+    Tiles(Box<tiles::Tiles>),
 }
 
 impl Export {
@@ -36,8 +39,11 @@ impl Export {
     ///
     /// # Errors
     /// Where the server cannot be asked, or the file cannot be written.
-    pub async fn run(self, global: &Global) -> Result<Exit, Failure> {
-        let Form::Ndjson { out } = self.form;
+    pub async fn run(self, global: &Global, printer: &mut Printer) -> Result<Exit, Failure> {
+        let out = match self.form {
+            Form::Ndjson { out } => out,
+            Form::Tiles(tiles) => return tiles.run(global, printer),
+        };
         let server = Server::reach(global).await?;
         let unreadable = match out {
             None => copy(&server, &mut BufWriter::new(std::io::stdout())).await?,

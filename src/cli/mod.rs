@@ -155,7 +155,7 @@ pub async fn run(cli: Cli, arguments: &[OsString], printer: &mut Printer) -> Res
         Command::Serve(serve) => serve.run().await,
         Command::Import(import) => import.run(&global, printer).await,
         Command::Append(append) => append.run(&global, printer).await,
-        Command::Export(export) => export.run(&global).await,
+        Command::Export(export) => export.run(&global, printer).await,
         Command::Events(events) => events.run(&global, printer).await,
         Command::Account(account) => account.run(&global, printer).await,
         Command::Token(token) => token.run(&global, printer).await,

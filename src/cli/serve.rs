@@ -31,6 +31,13 @@ pub struct Serve {
     /// Where to serve metrics for Prometheus, at /metrics
     #[arg(long, value_name = "ADDR:PORT", env = "TOKENLEDGER_METRICS")]
     metrics: Option<SocketAddr>,
+    /// Where to serve the logs as C2SP tiles over HTTP; without it they are not, since entries name people
+    ///
+    /// Whoever reaches the address reads all of every ledger, without saying who they are: entries name people, accounts and
+    /// tokens (never a token's secret). A log's URL is http://ADDR:PORT/PREFIX/LEDGER, where PREFIX is that of the key.
+    /// Needs --key.
+    #[arg(long, value_name = "ADDR:PORT", env = "TOKENLEDGER_HTTP")]
+    http: Option<SocketAddr>,
     /// In which form to write the log, on standard error
     #[arg(long, value_enum, env = "TOKENLEDGER_LOG_FORMAT", default_value = "text")]
     log_format: LogFormat,
@@ -123,6 +130,7 @@ impl Serve {
             data: self.data,
             listen: self.listen,
             metrics: self.metrics,
+            http: self.http,
             log_json: self.log_format == LogFormat::Json,
             scrub_rate: self.scrub_rate,
             pack: self.pack == Switch::On,

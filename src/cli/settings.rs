@@ -26,6 +26,7 @@ const NAMES: &[(&str, Option<&str>)] = &[
     ("data", Some("serve")),
     ("listen", Some("serve")),
     ("metrics", Some("serve")),
+    ("http", Some("serve")),
     ("log-format", Some("serve")),
     ("scrub-rate", Some("serve")),
     ("pack", Some("serve")),

@@ -61,7 +61,7 @@ impl Verify {
 
 /// Whether a server runs on a data directory. Asks the operating system who holds a lock, instead of trying to take it,
 /// which could keep a server from starting. Where it does not say, no server is assumed.
-fn is_served(data: &Path) -> bool {
+pub(super) fn is_served(data: &Path) -> bool {
     let Ok(lock) = std::fs::metadata(data.join("lock")) else { return false };
     let held = std::fs::read_to_string("/proc/locks").unwrap_or_default();
     held.lines().any(|line| holds(line, lock.ino()))
@@ -77,7 +77,8 @@ fn holds(line: &str, inode: u64) -> bool {
     kind == Some("FLOCK") && mode == Some("WRITE") && held == Some(inode)
 }
 
-struct Bar(ProgressBar);
+/// Shows how many bytes were read.
+pub(super) struct Bar(pub(super) ProgressBar);
 
 impl Progress for Bar {
     fn bytes(&self, done: u64, total: u64) {

@@ -21,6 +21,7 @@ async fn serve(data: &Path, trust: Trust) -> Result<Running, ServeError> {
         data: data.to_owned(),
         listen: "127.0.0.1:0".parse().unwrap(),
         metrics: None,
+        http: None,
         log_json: false,
         scrub_rate: 0,
         pack: true,

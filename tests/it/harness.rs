@@ -124,6 +124,7 @@ async fn run(dir: &Path, signs: bool) -> Running {
         data: data(dir),
         listen,
         metrics: None,
+        http: None,
         log_json: false,
         scrub_rate: 8,
         pack: true,

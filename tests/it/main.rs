@@ -55,6 +55,9 @@ mod scrub;
 mod serve;
 /// What cannot be recorded as it was meant is refused, all problems at once, and no secret is ever taken or repeated.
 mod strict;
+/// Other people's tools read a log, served or exported, and accept it as it is and no other way.
+mod tiles;
+
 /// Followers get every entry once, in order, with history and presence joined without a gap.
 mod tail;
 /// Others cosign what a server signs, and neither it nor they can go back on it.

@@ -1,6 +1,9 @@
 //! The hashes of a log's tree on the disk, for proofs and tiles: one file for each eighth height, so that 256 hashes of
 //! one are a hash of the next, and any of them is found by its number. All of it follows from the log: what is missing or
 //! doubtful is made anew.
+//!
+//! Also the form in which others get them, C2SP's `tlog-tiles`: names (`path`), entry bundles (`bundle`), all of a log's
+//! tiles one after the other (`tiler`), and single ones that are held against a root (`sound`).
 
 use std::cell::RefCell;
 use std::io;
@@ -14,6 +17,15 @@ use crate::entry::Record;
 use crate::log::{LogStore, ReadError};
 use crate::tree::{Frontier, Hash, TreeHead, check_consistency, check_inclusion, node};
 use crate::types::Position;
+
+mod bundle;
+mod path;
+mod sound;
+mod tiler;
+
+pub use bundle::{BUNDLE_BYTES_MAX, BadBundle, entries, push_entry};
+pub use path::{Content, NoTile, TilePath, WIDTH};
+pub use tiler::Tiler;
 
 /// A hash of a level covers 256 of the level below.
 const LEVEL_HEIGHT: u32 = 8;
@@ -364,18 +376,27 @@ impl<'a> Reader<'a> {
     fn told<T>(&self, result: Result<T, tlog::Error>) -> Result<T, TreeError> {
         result.map_err(|_| self.error.take().unwrap_or(TreeError::Doubtful))
     }
-}
 
-impl tlog::HashReader for Reader<'_> {
-    fn read_hashes(&self, indexes: &[u64]) -> Result<Vec<tlog::Hash>, tlog::Error> {
+    /// The roots of subtrees, by the numbers that `tlog_tiles` gives them.
+    fn read(
+        &self,
+        indexes: &[u64],
+        subtree: impl Fn(u32, u64) -> Result<Hash, TreeError>,
+    ) -> Result<Vec<tlog::Hash>, tlog::Error> {
         let subtree = |index: &u64| {
             let (height, number) = tlog::split_stored_hash_index(*index);
-            self.store.subtree(height.into(), number).map(tlog::Hash)
+            subtree(height.into(), number).map(tlog::Hash)
         };
         indexes.iter().map(subtree).collect::<Result<_, _>>().map_err(|error| {
             self.error.replace(Some(error));
             tlog::Error::InvalidProof
         })
+    }
+}
+
+impl tlog::HashReader for Reader<'_> {
+    fn read_hashes(&self, indexes: &[u64]) -> Result<Vec<tlog::Hash>, tlog::Error> {
+        self.read(indexes, |height, number| self.store.subtree(height, number))
     }
 }
 

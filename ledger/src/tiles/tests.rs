@@ -4,12 +4,12 @@ use crate::log::{AppendError, Tail};
 use crate::tree::leaf;
 use crate::types::Link;
 
-const DIR: &str = "/data/ledgers/default/tree";
+pub(super) const DIR: &str = "/data/ledgers/default/tree";
 
 /// A log of so many entries, which are no entries: to the tree they are bytes.
-struct Entries(u64);
+pub(super) struct Entries(pub(super) u64);
 
-fn entry(position: u64) -> Vec<u8> {
+pub(super) fn entry(position: u64) -> Vec<u8> {
     format!("entry {position}").into_bytes()
 }
 
@@ -29,7 +29,7 @@ impl LogStore for Entries {
 }
 
 /// The frontiers of the first `size` entries, one for each size.
-fn frontiers(size: u64) -> Vec<Frontier> {
+pub(super) fn frontiers(size: u64) -> Vec<Frontier> {
     let mut frontiers = vec![Frontier::default()];
     for position in 0..size {
         let mut next = frontiers[frontiers.len() - 1].clone();
@@ -39,11 +39,11 @@ fn frontiers(size: u64) -> Vec<Frontier> {
     frontiers
 }
 
-fn open_on(disk: &MemoryDisk, trusted: &[Frontier]) -> TreeStore {
+pub(super) fn open_on(disk: &MemoryDisk, trusted: &[Frontier]) -> TreeStore {
     TreeStore::open(Arc::new(disk.clone()), Path::new(DIR), trusted)
 }
 
-fn built(disk: &MemoryDisk, size: u64) -> TreeStore {
+pub(super) fn built(disk: &MemoryDisk, size: u64) -> TreeStore {
     let store = open_on(disk, &[]);
     store.catch_up(&Entries(size)).unwrap();
     store

@@ -25,6 +25,7 @@ mod chain;
 mod close;
 mod crew;
 mod effort;
+mod entries;
 mod findings;
 mod footer;
 pub(crate) mod frame;
@@ -47,6 +48,7 @@ mod tree;
 pub(crate) mod walk;
 
 use effort::Effort;
+pub use entries::{NotRead, each_entry};
 pub(crate) use meter::{Meter, Reached};
 
 /// Who watches, and waits.

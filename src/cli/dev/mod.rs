@@ -79,6 +79,7 @@ impl Dev {
             data,
             listen,
             metrics: None,
+            http: None,
             log_json: false,
             scrub_rate: 0,
             pack: true,

@@ -19,7 +19,7 @@ const COMPRESSED_BYTES_MAX: u32 = 66_000;
 
 /// What a block's header claims.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Claim {
+pub(in crate::verify) struct Claim {
     compressed: u32,
     frames: u32,
     pub(super) entries: u32,
@@ -37,7 +37,7 @@ impl Claim {
     }
 
     /// The bytes of the whole block.
-    pub(super) fn bytes(&self) -> u64 {
+    pub(in crate::verify) fn bytes(&self) -> u64 {
         BLOCK_HEADER_BYTES + u64::from(self.compressed)
     }
 
@@ -128,7 +128,7 @@ fn decompressed(compressed: &[u8], bytes_max: usize) -> Option<Vec<u8>> {
 }
 
 /// What stands where a block is due.
-pub(super) enum Look {
+pub(in crate::verify) enum Look {
     /// A block as it was written, and its frames.
     Sound(Claim, Vec<u8>),
     /// What begins as a block can, and is not what was written.
@@ -138,7 +138,7 @@ pub(super) enum Look {
 }
 
 /// Looks at `offset` for the block whose first entry is that of position `first`.
-pub(super) fn look(
+pub(in crate::verify) fn look(
     source: &mut Source<'_>,
     offset: u64,
     uid: LedgerUid,

@@ -12,6 +12,7 @@ mod checker;
 mod crashes;
 mod damages;
 mod engine;
+mod entries;
 mod fast;
 mod flips;
 mod logs;
