@@ -11,7 +11,7 @@ use super::packed::block::open_all;
 use super::pieces::Piece;
 use super::tree::Subtrees;
 use crate::entry::{ENTRY_VERSION, HEADER_FIXED_BYTES, IdKey, Linker};
-use crate::tree::leaf;
+use crate::tree::leaves;
 use crate::types::{Emitter, LedgerUid, Link, Position, Time};
 
 /// What an entry requires of those before it.
@@ -91,6 +91,8 @@ pub(super) struct Judge {
     linker: Linker,
     /// The emitter of the last entry, which most entries share with the one before.
     emitter: Option<Emitter>,
+    /// How many entries the last piece had: the next one has about as many.
+    entries: usize,
 }
 
 /// The frames of a piece, each of which is sound by itself.
@@ -101,6 +103,18 @@ struct Frames<'a> {
     offsets: Vec<u64>,
     /// The offset of the last frame.
     last: u64,
+}
+
+impl Frames<'_> {
+    fn of_about(entries: usize) -> Self {
+        Self {
+            entries: Vec::with_capacity(entries),
+            requires: Vec::with_capacity(entries),
+            keys: Vec::with_capacity(entries),
+            offsets: Vec::new(),
+            last: 0,
+        }
+    }
 }
 
 impl Judge {
@@ -124,8 +138,7 @@ impl Judge {
             gives.fits(requires).then_some(())?;
             gives = Gives::behind(requires, *link);
         }
-        let mut tree = Subtrees::from(first.position);
-        frames.entries.iter().for_each(|entry| tree.push(leaf(entry)));
+        let tree = Subtrees::over(first.position, leaves(&frames.entries));
         let Frames { keys, offsets, last, .. } = frames;
         let (starts, framed) = (Vec::new(), framed.len() as u64);
         Some(Stretch { requires: *first, gives, last, keys, offsets, starts, framed, tree })
@@ -138,8 +151,7 @@ impl Judge {
         segment: &SegmentHeader,
     ) -> Option<Frames<'a>> {
         let mut position = names(FrameHeader::read(bytes)?.entry(bytes))?.1;
-        let (entries, requires, keys, offsets) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let mut frames = Frames { entries, requires, keys, offsets, last: at };
+        let mut frames = Frames::of_about(self.entries + self.entries / 16);
         while !bytes.is_empty() {
             let header = FrameHeader::read(bytes)?;
             let (frame, rest) = bytes.split_at_checked(header.frame_bytes() as usize)?;
@@ -156,6 +168,7 @@ impl Judge {
             position = after(position, 1);
             bytes = rest;
         }
+        self.entries = frames.entries.len();
         Some(frames)
     }
 

@@ -1,6 +1,6 @@
 //! The tree over the entries (RFC 6962), computed anew: stretches of the log are hashed side by side, and joined.
 
-use crate::tree::{Hash, node};
+use crate::tree::{Hash, node, nodes};
 use crate::types::Position;
 
 /// The full subtrees over a stretch of the log, in its order. Those over a log from its first entry on are what a footer
@@ -17,6 +17,29 @@ impl Subtrees {
     /// None yet, before the entry at `first`.
     pub(super) fn from(first: Position) -> Self {
         Self { next: first.0, roots: Vec::new() }
+    }
+
+    /// Those over the leaves of the entries from `first` on.
+    pub(super) fn over(first: Position, leaves: Vec<Hash>) -> Self {
+        let next = first.0.wrapping_add(leaves.len() as u64);
+        let (mut roots, mut behind) = (Vec::new(), Vec::new());
+        let (mut row, mut index, mut height) = (leaves, first.0, 0);
+        while !row.is_empty() {
+            let mut pairs = row.as_slice();
+            // The right half of one that begins before the stretch.
+            if index & 1 == 1
+                && let Some((root, rest)) = pairs.split_first()
+            {
+                roots.push((height, *root));
+                pairs = rest;
+            }
+            let (pairs, odd) = pairs.as_chunks::<2>();
+            behind.extend(odd.iter().map(|root| (height, *root)));
+            row = nodes(pairs);
+            (index, height) = (index.div_ceil(2), height + 1);
+        }
+        roots.extend(behind.into_iter().rev());
+        Self { next, roots }
     }
 
     /// Adds the leaf of the next entry.
