@@ -9,6 +9,7 @@ use super::frame::{FrameHeader, names};
 use super::header::SegmentHeader;
 use super::packed::block::open_all;
 use super::pieces::Piece;
+use super::sought::{Marks, Sought};
 use super::tree::Subtrees;
 use crate::entry::{ENTRY_VERSION, HEADER_FIXED_BYTES, IdKey, Linker};
 use crate::tree::leaves;
@@ -83,11 +84,13 @@ pub(super) struct Stretch {
     pub(super) framed: u64,
     /// The tree over its entries.
     pub(super) tree: Subtrees,
+    /// What was found in it that is looked for.
+    pub(super) marks: Marks,
 }
 
 /// Judges pieces, and keeps what it needs for the next one.
-#[derive(Default)]
-pub(super) struct Judge {
+pub(super) struct Judge<'a> {
+    sought: &'a Sought,
     linker: Linker,
     /// The emitter of the last entry, which most entries share with the one before.
     emitter: Option<Emitter>,
@@ -117,7 +120,11 @@ impl Frames<'_> {
     }
 }
 
-impl Judge {
+impl<'s> Judge<'s> {
+    pub(super) fn new(sought: &'s Sought) -> Self {
+        Self { sought, linker: Linker::default(), emitter: None, entries: 0 }
+    }
+
     /// Judges the frames of a piece, of which there is at least one; `None` where anything is not as it should be.
     pub(super) fn judge(&mut self, piece: &Piece) -> Option<Stretch> {
         if piece.header.is_plain() {
@@ -138,10 +145,10 @@ impl Judge {
             gives.fits(requires).then_some(())?;
             gives = Gives::behind(requires, *link);
         }
-        let tree = Subtrees::over(first.position, leaves(&frames.entries));
+        let (tree, marks) = self.sought.stretch(first.position, leaves(&frames.entries));
         let Frames { keys, offsets, last, .. } = frames;
         let (starts, framed) = (Vec::new(), framed.len() as u64);
-        Some(Stretch { requires: *first, gives, last, keys, offsets, starts, framed, tree })
+        Some(Stretch { requires: *first, gives, last, keys, offsets, starts, framed, tree, marks })
     }
 
     fn frames<'a>(
