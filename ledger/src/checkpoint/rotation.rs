@@ -16,7 +16,8 @@
 
 use signed_note::{Note, Signature, StandardVerifier, VerifierList};
 
-use super::{CheckpointError, NoteSigner, PrivateKey, VerifierKey};
+use super::{CheckpointError, NoteSigner, Prefix, PrivateKey, VerifierKey};
+use crate::types::LedgerName;
 
 const SECOND_LINE: &str = "tokenledger key rotation";
 
@@ -100,6 +101,15 @@ impl Rotation {
         &self.old
     }
 
+    /// The key that a ledger's checkpoints were checked by before.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Prefix`] where the key's name is not that of a deployment.
+    pub fn before(&self, ledger: &LedgerName) -> Result<VerifierKey, CheckpointError> {
+        let prefix: Prefix = self.old.name.parse()?;
+        Ok(VerifierKey { name: prefix.origin(ledger), key: self.old.key })
+    }
+
     /// The key that is used from then on.
     #[must_use]
     pub fn new_key(&self) -> &VerifierKey {
@@ -118,7 +128,6 @@ impl Rotation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::LedgerName;
 
     fn key(prefix: &str, seed: u8) -> PrivateKey {
         PrivateKey::new(prefix.parse().unwrap(), &[seed; 32])
