@@ -3,6 +3,8 @@
 //! the `sha2` crate; what is left here is what its specification says of a message: how it is cut into blocks and filled
 //! up.
 
+use std::slice;
+
 use sha2::compress256;
 use sha2::digest::consts::U64;
 use sha2::digest::generic_array::GenericArray;
@@ -47,8 +49,11 @@ fn leaves_in_turns(leaves: &[&[u8]; LANES]) -> [Hash; LANES] {
     let most = leaves.iter().map(|bytes| blocks(bytes)).max().unwrap_or_default();
     for number in 0..most {
         for (bytes, state) in leaves.iter().zip(&mut states) {
-            if number < blocks(bytes) {
-                compress256(state, &[leaf_block(bytes, number)]);
+            // Most blocks are compressed where they lie.
+            match inner_block(bytes, number) {
+                Some(block) => compress256(state, slice::from_ref(block.into())),
+                None if number < blocks(bytes) => compress256(state, &[outer_block(bytes, number)]),
+                None => {}
             }
         }
     }
@@ -60,8 +65,13 @@ fn blocks(leaf: &[u8]) -> usize {
     (1 + leaf.len() + BEHIND_BYTES).div_ceil(BLOCK_BYTES)
 }
 
-/// A block of the message of a leaf: a zero, and its bytes.
-fn leaf_block(bytes: &[u8], number: usize) -> Block {
+/// A block of the message of a leaf that is bytes of it and nothing else.
+fn inner_block(bytes: &[u8], number: usize) -> Option<&[u8; BLOCK_BYTES]> {
+    bytes.get((number * BLOCK_BYTES).checked_sub(1)?..)?.first_chunk()
+}
+
+/// Another block of the message of a leaf: it begins with a zero, or its end lies in it or before it.
+fn outer_block(bytes: &[u8], number: usize) -> Block {
     let mut block = [0; BLOCK_BYTES];
     let rest = match number {
         0 => {
@@ -73,9 +83,6 @@ fn leaf_block(bytes: &[u8], number: usize) -> Block {
         }
         _ => bytes.get(number * BLOCK_BYTES - 1..).unwrap_or_default(),
     };
-    if let Some(whole) = rest.first_chunk::<BLOCK_BYTES>() {
-        return (*whole).into();
-    }
     let at = usize::from(number == 0);
     block[at..at + rest.len()].copy_from_slice(rest);
     // A message that ended with the block before has its bit there, or here.
