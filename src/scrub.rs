@@ -1,8 +1,11 @@
 //! The scrub: one thread that reads every log again, byte by byte, round after round, as the offline judge does. A start
 //! believes the footers of sealed segments; this is what makes sure of them, and of a disk that forgets.
 //!
+//! The tree over what it reads must be the one in the server's memory, whose root is signed; the stored tree and the kept
+//! checkpoint are compared as well.
+//!
 //! It runs at the lowest priority and no faster than it is told. Damage is logged where it is found, and the ledger takes
-//! no more appends; what is sound of it is served as before.
+//! no more appends; what is sound of it is served as before. A stored tree is no reason for that: it is made anew.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -14,7 +17,7 @@ use std::time::{Duration, Instant};
 use ledger::disk::Disk;
 use ledger::log::Damage;
 use ledger::types::{LedgerName, Position};
-use ledger::verify::{Progress, verify_ledger};
+use ledger::verify::{CheckpointReport, Evidence, Progress, Source, verify_ledger};
 
 use crate::clock::Clock;
 use crate::ledgers::Ledgers;
@@ -178,8 +181,13 @@ impl Rounds {
     }
 
     fn ledger(&mut self, name: &LedgerName) -> Option<()> {
-        let durable = self.ledgers.upgrade()?.get(name)?.reader.log().tail().next;
-        match self.damage(name, durable) {
+        let ledger = self.ledgers.upgrade()?.get(name)?;
+        let durable = ledger.reader.log().tail().next;
+        let mut evidence = Evidence::default();
+        evidence.memory(name.clone(), ledger.notary.tree().head());
+        // It may be closed meanwhile.
+        drop(ledger);
+        match self.damage(name, durable, &evidence) {
             Ok(damage) => {
                 self.metrics.of(name).scrubbed(self.clock.now(), damage.len() as u64);
                 self.tell(name, damage);
@@ -192,22 +200,23 @@ impl Rounds {
 
     /// What is damaged of a log, as far as it was durable. What fails once and not again was a write that the reading
     /// crossed.
-    fn damage(&self, name: &LedgerName, durable: Position) -> io::Result<Vec<Damage>> {
-        let mut found = self.read(name, durable)?;
+    fn damage(&self, name: &LedgerName, durable: Position, evidence: &Evidence) -> io::Result<Vec<Damage>> {
+        let mut found = self.read(name, durable, evidence)?;
         if !found.is_empty() {
-            let again = self.read(name, durable)?;
+            let again = self.read(name, durable, evidence)?;
             found.retain(|damage| again.contains(damage));
         }
         Ok(found)
     }
 
-    fn read(&self, name: &LedgerName, durable: Position) -> io::Result<Vec<Damage>> {
+    fn read(&self, name: &LedgerName, durable: Position, evidence: &Evidence) -> io::Result<Vec<Damage>> {
         self.pace.begin();
-        let report = verify_ledger(self.disk.as_ref(), &self.data, name, &self.pace)?;
-        Ok(report.damage.into_iter().filter(|damage| damage.position < durable).collect())
+        let report = verify_ledger(self.disk.as_ref(), &self.data, name, evidence, &self.pace)?;
+        let damage = report.damage.into_iter().filter(|damage| damage.position < durable);
+        Ok(damage.chain(report.checkpoints.iter().filter_map(contradicted)).collect())
     }
 
-    /// Logs what was not known, and has the ledger take no more appends.
+    /// Logs what was not known, and has the ledger take no more appends where its log is not what was written.
     fn tell(&mut self, name: &LedgerName, damage: Vec<Damage>) {
         let known = self.known.entry(name.clone()).or_default();
         for new in damage.iter().filter(|damage| !known.contains(damage)).take(LOGGED_MAX) {
@@ -217,11 +226,38 @@ impl Rounds {
             );
         }
         let ledger = self.ledgers.upgrade().and_then(|ledgers| ledgers.get(name));
-        if let (Some(first), Some(ledger)) = (damage.first(), ledger) {
-            ledger.writer.stop(format!("{first}; run `tokenledger verify`"));
+        if let Some(ledger) = ledger {
+            if let Some(first) = damage.iter().find(|damage| stops(damage)) {
+                ledger.writer.stop(format!("{first}; run `tokenledger verify`"));
+            }
+            if damage.iter().any(|damage| damage.file.starts_with(TREE) && !known.contains(damage)) {
+                ledger.notary.tree().distrust();
+            }
         }
         *known = damage;
     }
+}
+
+/// Where the stored tree lies, in a ledger's directory, and what is said to be the file of its newest checkpoint.
+const TREE: &str = "tree/";
+const KEPT: &str = "checkpoint";
+
+/// Whether nothing may be appended any more. A stored tree is made anew; and a checkpoint that the log contradicts, though
+/// it is what the server has in its memory, was changed itself, or overridden.
+fn stops(damage: &Damage) -> bool {
+    !damage.file.starts_with(TREE) && damage.file != KEPT
+}
+
+/// A checkpoint that the log contradicts, as a damage.
+fn contradicted(checkpoint: &CheckpointReport) -> Option<Damage> {
+    let fault = checkpoint.fault.as_ref()?;
+    let size = checkpoint.size.unwrap_or_default();
+    let (file, reason) = match checkpoint.source {
+        Source::Memory => ("log", format!("the log is not the one in the server's memory: {fault}")),
+        _ => (KEPT, format!("the log contradicts the checkpoint: {fault}")),
+    };
+    let position = Position(size.saturating_sub(1));
+    Some(Damage { position, file: file.to_owned(), offset: 0, reason })
 }
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
 //! Merkle trees as in RFC 6962, section 2.1, over SHA-256: of the entries of a ledger, and of the accounts of a state.
 
+mod many;
 mod proof;
 
 use sha2::{Digest, Sha256};
 
+pub(crate) use many::{leaves, nodes};
 pub use proof::{ProofError, check_consistency, check_inclusion};
 
 /// A hash in the tree.

@@ -11,7 +11,7 @@ use ledger::log::{LogStore, SegmentLog, SegmentOptions};
 use ledger::replay::replay;
 use ledger::state::State;
 use ledger::types::{Link, Position};
-use ledger::verify;
+use ledger::verify::{self, Evidence};
 
 use super::BenchError;
 
@@ -78,7 +78,7 @@ pub(super) fn plain_hashes(ledger_dir: &Path) -> Result<Took, BenchError> {
 /// The judge over a data directory, with so many threads.
 pub(super) fn judge(data: &Path, threads: NonZeroUsize) -> Result<Took, BenchError> {
     let began = Instant::now();
-    let report = verify::verify_on(&RealDisk, data, threads, &()).map_err(unread)?;
+    let report = verify::verify_on(&RealDisk, data, threads, &Evidence::default(), &()).map_err(unread)?;
     let time = began.elapsed();
     if !report.ok() {
         return Err(BenchError("the log is not what was written: run `tokenledger verify`".to_owned()));

@@ -1,4 +1,4 @@
-//! The judge, beside one thread that only hashes.
+//! The judge, which hashes every entry into the chain and into the tree, beside one thread that only hashes it once.
 
 use std::num::NonZeroUsize;
 

@@ -1,6 +1,7 @@
 //! The command line: one file per subcommand. `docs/cli.md` is its handbook; shapes and exit codes are a promise.
 
 pub mod connect;
+pub mod evidence;
 pub mod exit;
 pub mod moment;
 pub mod print;

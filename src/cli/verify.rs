@@ -7,15 +7,20 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use indicatif::ProgressBar;
 use ledger::disk::RealDisk;
-use ledger::verify::{LedgerReport, Progress, Report, verify_on};
+use ledger::verify::{CheckpointReport, LedgerReport, Progress, Report, verify_on};
 use serde::Serialize;
 
+use super::evidence::Given;
 use super::exit::{Exit, Failure, say};
 use super::print::{Printer, Section, Shown, counted};
 use super::rebuild::bar;
 use crate::priority;
 
 /// Says whether every byte of every log is what was written; exit code 3: it is not
+///
+/// Every entry is hashed twice: into the chain, and into the tree. The hashes of the stored tree are compared, and each
+/// checkpoint that is known of a ledger: the one in its directory, and those that you give. Only a checkpoint from outside of
+/// the directory shows that a log was cut, put back to an older copy, or made anew with all its hashes.
 #[derive(Debug, Args)]
 pub struct Verify {
     /// The server's data directory, or a copy of it
@@ -23,6 +28,8 @@ pub struct Verify {
     /// On how many threads; without it, as many as there are processors, or beside a server one
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
+    #[command(flatten)]
+    given: Given,
 }
 
 impl Verify {
@@ -36,12 +43,21 @@ impl Verify {
             let why = "is no data directory of a server, nor a copy of one: it holds no directory `ledgers`";
             return Err(Failure::Failed(format!("{} {why}", self.dir.display())));
         }
+        let evidence = self.given.read()?;
         let bar = Bar(bar("bytes"));
-        let report =
-            verify_on(&RealDisk, &self.dir, self.threads(), &bar).map_err(|e| Failure::at(&self.dir, &e))?;
+        let report = verify_on(&RealDisk, &self.dir, self.threads(), &evidence, &bar)
+            .map_err(|e| Failure::at(&self.dir, &e))?;
         bar.0.finish_and_clear();
         for stranger in &report.strangers {
             say(&format!("tokenledger: {stranger} in the data directory is none of the product's"));
+        }
+        for ledger in &report.ledgers {
+            if ledger.checkpoints.is_empty() && !self.given.keys.is_empty() {
+                say(&format!(
+                    "tokenledger: no checkpoint of {} is known, so no key could check any",
+                    ledger.ledger
+                ));
+            }
         }
         let ok = report.ok();
         printer.one(&Verdict::from(report))?;
@@ -103,6 +119,17 @@ struct LedgerVerdict {
     damage: Vec<Damage>,
     damage_unlisted: u64,
     uid: Option<String>,
+    tree: Option<String>,
+    checkpoints: Vec<Checkpoint>,
+}
+
+#[derive(Debug, Serialize)]
+struct Checkpoint {
+    source: String,
+    size: Option<u64>,
+    ok: bool,
+    reason: Option<String>,
+    signature: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -135,17 +162,55 @@ impl From<LedgerReport> for LedgerVerdict {
             damage: damage.collect(),
             damage_unlisted: report.damage_unlisted,
             uid: report.uid.map(|uid| uid.to_string()),
+            tree: report.tree.map(hex::encode),
+            checkpoints: report.checkpoints.into_iter().map(Checkpoint::from).collect(),
         }
     }
 }
 
+impl From<CheckpointReport> for Checkpoint {
+    fn from(report: CheckpointReport) -> Self {
+        Self {
+            source: report.source.to_string(),
+            size: report.size,
+            ok: report.ok(),
+            signature: report.signature.to_string(),
+            reason: report.fault,
+        }
+    }
+}
+
+impl Checkpoint {
+    fn row(&self) -> Vec<String> {
+        let verdict = self.reason.as_deref().unwrap_or("ok");
+        let size = self.size.map(|size| size.to_string()).unwrap_or_default();
+        vec![self.source.clone(), size, self.signature.clone(), verdict.to_owned()]
+    }
+}
+
 impl LedgerVerdict {
+    fn faults(&self) -> usize {
+        self.checkpoints.iter().filter(|checkpoint| !checkpoint.ok).count()
+    }
+
+    fn checkpoints(&self) -> Section {
+        Section {
+            title: format!("\ncheckpoints of {}:", self.ledger),
+            columns: &["source", "size", "signature", "verdict"],
+            rows: self.checkpoints.iter().map(Checkpoint::row).collect(),
+        }
+    }
+
     fn damages(&self) -> u64 {
         self.damage.len() as u64 + self.damage_unlisted
     }
 
     fn row(&self) -> Vec<String> {
-        let verdict = if self.damages() == 0 { "ok" } else { "damaged" };
+        let verdict = match (self.damages(), self.faults()) {
+            (0, 0) => "ok",
+            (0, _) => "contradicted",
+            _ => "damaged",
+        };
         vec![
             self.ledger.clone(),
             verdict.to_owned(),
@@ -190,10 +255,17 @@ impl Shown for Verdict {
                 rows: ledger.damage.iter().take(DAMAGES_SHOWN_MAX).map(row).collect(),
             });
         }
+        page.extend(
+            self.ledgers.iter().filter(|one| !one.checkpoints.is_empty()).map(LedgerVerdict::checkpoints),
+        );
         let damages = self.ledgers.iter().map(LedgerVerdict::damages).sum();
+        let faults = match self.ledgers.iter().map(LedgerVerdict::faults).sum::<usize>() as u64 {
+            0 => String::new(),
+            n => format!(", {} contradicted", counted(n, "checkpoint")),
+        };
         let verdict = if self.ok { "every byte is what was written" } else { "NOT what was written" };
         page.push(Section::line(format!(
-            "{}, {}: {verdict}",
+            "{}, {}{faults}: {verdict}",
             counted(self.ledgers.len() as u64, "ledger"),
             counted(damages, "damage")
         )));
@@ -208,6 +280,16 @@ mod tests {
     use crate::cli::print::tests::{check_json, check_page, printed};
     use expect_test::expect;
     use ledger::types::{LedgerUid, Link, Position};
+    use ledger::verify::{Signature, Source};
+
+    fn checkpoint(
+        source: Source,
+        size: Option<u64>,
+        signature: Signature,
+        fault: Option<&str>,
+    ) -> CheckpointReport {
+        CheckpointReport { source, size, signature, fault: fault.map(str::to_owned) }
+    }
 
     fn report() -> Report {
         let damage = ledger::log::Damage {
@@ -226,6 +308,11 @@ mod tests {
             published: None,
             damage: vec![damage],
             damage_unlisted: 0,
+            tree: Some([0xCD; 32]),
+            checkpoints: vec![
+                checkpoint(Source::Kept, Some(9), Signature::Unchecked, None),
+                checkpoint(Source::Anchor, Some(14), Signature::Good, Some("the entries are missing")),
+            ],
         };
         Report { ledgers: vec![ledger], strangers: Vec::new() }
     }
@@ -235,7 +322,7 @@ mod tests {
         check_json(
             &Verdict::from(report()),
             &expect![[r#"
-            {"ok":false,"ledgers":[{"ledger":"default","entries":12,"head":"abababababababababababababababababababababababababababababababab","torn_bytes":0,"damage":[{"position":4,"file":"log/00000000000000000000.seg","offset":1234,"reason":"the entry's CRC does not hold"}],"damage_unlisted":0,"uid":"01010101-0101-0101-0101-010101010101"}]}
+            {"ok":false,"ledgers":[{"ledger":"default","entries":12,"head":"abababababababababababababababababababababababababababababababab","torn_bytes":0,"damage":[{"position":4,"file":"log/00000000000000000000.seg","offset":1234,"reason":"the entry's CRC does not hold"}],"damage_unlisted":0,"uid":"01010101-0101-0101-0101-010101010101","tree":"cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd","checkpoints":[{"source":"kept","size":9,"ok":true,"reason":null,"signature":"not checked: no key of the ledger was given"},{"source":"anchor","size":14,"ok":false,"reason":"the entries are missing","signature":"good"}]}]}
         "#]],
         );
     }
@@ -271,7 +358,7 @@ mod tests {
 
     fn run(dir: &std::path::Path) -> Result<Exit, Failure> {
         let mut printer = Printer::to(Format::Json, Box::new(std::io::sink()));
-        Verify { dir: dir.to_owned(), threads: None }.run(&mut printer)
+        Verify { dir: dir.to_owned(), threads: None, given: Given::default() }.run(&mut printer)
     }
 
     #[test]

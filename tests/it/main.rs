@@ -35,6 +35,8 @@ mod dev;
 mod files;
 /// The shape of the API does not change under its clients' feet.
 mod golden_api;
+/// What only a checkpoint shows: a log that was put back, cut, or made anew; and an edited source of proofs.
+mod judge;
 /// Bounds: of batches, events, names, and of what a refusal carries.
 mod limits;
 /// The past can be asked for, by position, by the time things occurred and by the time they were known.

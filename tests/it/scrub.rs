@@ -32,6 +32,33 @@ async fn metric(server: &Served, name: &str) -> String {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hash_of_the_stored_tree_that_was_changed_is_named_and_made_anew_and_stops_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (key, data) = (dir.path().join("key"), data_of(&dir));
+    crate::binary_harness::say(&["key", "generate", "--out", key.to_str().unwrap()]).ends(0);
+    let words = ["serve", "--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--scrub-rate", "1000"];
+    let files = ["--data", data.to_str().unwrap(), "--key", key.to_str().unwrap()];
+    let server = Served::run(dir, &[&words[..], &files[..]].concat());
+    seal_a_segment(&server).await;
+    let level = data.join("ledgers/default/tree/level-0");
+    let mut hashes = std::fs::read(&level).unwrap();
+    let sound = hashes.clone();
+    assert!(hashes.len() >= 2_048 * 32);
+    hashes[100 * 32] ^= 1;
+    std::fs::write(&level, hashes).unwrap();
+    let damage = r#"tokenledger_scrub_damage{ledger="default"}"#;
+    metric(&server, &format!("{damage} 1")).await;
+    let log = server.log();
+    assert!(log.contains("tree/level-0") && log.contains("position=100"), "{log}");
+    // Appends go on, and with the next checkpoint it is made anew.
+    let clients = server.clients().await;
+    clients.record(event("bot-2", created("bot-2"))).await;
+    metric(&server, &format!("{damage} 0")).await;
+    assert!(std::fs::read(&level).unwrap().starts_with(&sound[..2_048 * 32]));
+    server.check().await;
+}
+
 /// Records until the first segment is sealed.
 async fn seal_a_segment(server: &Served) -> PathBuf {
     let clients = server.clients().await;

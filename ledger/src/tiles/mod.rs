@@ -151,6 +151,11 @@ impl TreeStore {
         self.read().frontier.head()
     }
 
+    /// What is stored is known to be wrong: it is made anew with the next [`TreeStore::catch_up`].
+    pub fn distrust(&self) {
+        self.write().doubtful = true;
+    }
+
     /// Adds the hashes of leaves of which the first stands at `first`. What it has already is passed over; where leaves
     /// before them are missing, so are these, until [`TreeStore::catch_up`].
     pub fn extend(&self, first: u64, leaves: &[Hash]) {

@@ -55,15 +55,22 @@ impl Chain {
         self.place = None;
     }
 
-    /// Takes an entry as the one at `next`.
-    pub(super) fn take(&mut self, entry: Option<&Header>, link: Link, leaf: Hash, place: Place) {
+    /// Takes an entry as the one at `next`, and tells of the subtrees that it completes: height, index, root.
+    pub(super) fn take(
+        &mut self,
+        entry: Option<&Header>,
+        link: Link,
+        leaf: Hash,
+        place: Place,
+        complete: impl FnMut(u32, u64, Hash),
+    ) {
         if let Some(header) = entry {
             self.recorded_at = header.recorded_at;
             self.epoch = header.epoch;
         }
         self.next = after(self.next, 1);
         if let Some(tree) = &mut self.tree {
-            tree.push(leaf);
+            tree.push(leaf, complete);
         }
         self.link = Some(link);
         self.head = link;

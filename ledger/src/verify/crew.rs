@@ -12,6 +12,7 @@ use super::chain::Chain;
 use super::effort::Effort;
 use super::join::{Join, Judged};
 use super::pieces::Pieces;
+use super::sought::{Noted, Sought};
 use super::sound::Judge;
 use super::walk::Segment;
 use crate::disk::Disk;
@@ -19,7 +20,7 @@ use crate::disk::Disk;
 /// How many pieces may wait, for each thread, until the one before them is joined.
 const AHEAD: usize = 4;
 
-/// Judges segments as long as they are sound: how many are, and the chain behind them.
+/// Judges segments as long as they are sound: how many are, the chain behind them, and what was found in them.
 pub(super) fn sound_ones(
     disk: &dyn Disk,
     dir: &Path,
@@ -27,19 +28,20 @@ pub(super) fn sound_ones(
     chain: Chain,
     effort: &Effort,
     reached: &Reached<'_>,
-) -> (usize, Chain) {
-    let Some(piece_bytes) = effort.piece_bytes else { return (0, chain) };
+    sought: &Sought,
+) -> (usize, Chain, Noted) {
+    let Some(piece_bytes) = effort.piece_bytes else { return (0, chain, Noted::default()) };
     let pieces = Pieces { disk, dir, segments, reached, piece_bytes, segment: 0, reading: None };
-    let mut join = Join::new(disk, dir, segments, reached, chain);
+    let mut join = Join::new(disk, dir, segments, reached, chain, sought);
     match effort.threads {
-        1 => alone(pieces, &mut join),
-        threads => together(pieces, &mut join, threads),
+        1 => alone(pieces, &mut join, sought),
+        threads => together(pieces, &mut join, threads, sought),
     }
-    (join.accepted, join.chain)
+    (join.accepted, join.chain, join.noted)
 }
 
-fn alone(mut pieces: Pieces<'_>, join: &mut Join<'_>) {
-    let (mut judge, mut bytes) = (Judge::default(), Vec::new());
+fn alone(mut pieces: Pieces<'_>, join: &mut Join<'_>, sought: &Sought) {
+    let (mut judge, mut bytes) = (Judge::new(sought), Vec::new());
     while let Some(piece) = pieces.next(bytes) {
         if Judged::of(piece.as_ref(), &mut judge).and_then(|piece| join.take(piece)).is_none() {
             return;
@@ -48,7 +50,7 @@ fn alone(mut pieces: Pieces<'_>, join: &mut Join<'_>) {
     }
 }
 
-fn together(pieces: Pieces<'_>, join: &mut Join<'_>, threads: usize) {
+fn together(pieces: Pieces<'_>, join: &mut Join<'_>, threads: usize, sought: &Sought) {
     let (permit, permits) = mpsc::channel();
     for _ in 0..threads * AHEAD {
         // The receiver stands in the next line.
@@ -59,7 +61,7 @@ fn together(pieces: Pieces<'_>, join: &mut Join<'_>, threads: usize) {
     thread::scope(|scope| {
         for _ in 0..threads {
             let done = done.clone();
-            scope.spawn(|| work(&taking, done));
+            scope.spawn(|| work(&taking, done, Judge::new(sought)));
         }
         drop(done);
         in_order(judged, permit, join);
@@ -76,8 +78,8 @@ struct Taking<'a> {
 /// A piece's number, and what was found out about it.
 type Done = (u64, Option<Judged>);
 
-fn work(taking: &Mutex<Taking<'_>>, done: Sender<Done>) {
-    let (mut judge, mut bytes) = (Judge::default(), Vec::new());
+fn work(taking: &Mutex<Taking<'_>>, done: Sender<Done>, mut judge: Judge<'_>) {
+    let mut bytes = Vec::new();
     loop {
         let Ok(mut take) = taking.lock() else { return };
         if take.permits.recv().is_err() {

@@ -12,6 +12,7 @@ use super::header::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use super::packed::{self, Expected};
 use super::pieces::{Piece, Uncut};
 use super::seal;
+use super::sought::{Noted, Sought};
 use super::sound::{self, Gives, Stretch};
 use super::source::{Source, sector_up};
 use super::tree::Subtrees;
@@ -32,7 +33,7 @@ pub(super) struct Judged {
 
 impl Judged {
     /// Judges a piece; `None` where it is not sound, or could not be cut.
-    pub(super) fn of(piece: Result<&Piece, &Uncut>, judge: &mut sound::Judge) -> Option<Self> {
+    pub(super) fn of(piece: Result<&Piece, &Uncut>, judge: &mut sound::Judge<'_>) -> Option<Self> {
         let piece = piece.ok()?;
         let stretch = match piece.framed {
             0 => None,
@@ -59,6 +60,9 @@ pub(super) struct Join<'a> {
     keys: Vec<u64>,
     offsets: Vec<u64>,
     starts: Vec<(u32, u32)>,
+    sought: &'a Sought,
+    /// What was found in the segments that are accepted.
+    pub(super) noted: Noted,
 }
 
 /// A segment of which some pieces have been joined.
@@ -70,6 +74,7 @@ struct Begun {
     /// The bytes of the frames.
     framed: u64,
     tree: Option<Subtrees>,
+    noted: Noted,
 }
 
 impl<'a> Join<'a> {
@@ -79,9 +84,24 @@ impl<'a> Join<'a> {
         segments: &'a [Segment],
         reached: &'a Reached<'a>,
         chain: Chain,
+        sought: &'a Sought,
     ) -> Self {
         let (keys, offsets, starts) = (Vec::new(), Vec::new(), Vec::new());
-        Self { disk, dir, segments, reached, chain, accepted: 0, begun: None, keys, offsets, starts }
+        let noted = Noted::default();
+        Self {
+            disk,
+            dir,
+            segments,
+            reached,
+            chain,
+            accepted: 0,
+            begun: None,
+            keys,
+            offsets,
+            starts,
+            sought,
+            noted,
+        }
     }
 
     /// Takes the next piece; `None` where it is not accepted. Then no other is taken.
@@ -98,9 +118,7 @@ impl<'a> Join<'a> {
             let first = begun.header.first;
             self.starts.extend(stretch.starts.iter().map(|start| listed(first, *start)));
             begun.framed += stretch.framed;
-            if let Some(tree) = &mut begun.tree {
-                tree.join(&stretch.tree);
-            }
+            self.sought.join(begun.tree.as_mut(), &stretch.tree, stretch.marks, &mut begun.noted);
         }
         if !piece.last {
             self.begun = Some(begun);
@@ -128,7 +146,14 @@ impl<'a> Join<'a> {
             inside: None,
         };
         let tree = chain.tree.clone();
-        (ours && continues).then_some(Begun { header, gives, last: None, framed: 0, tree })
+        (ours && continues).then_some(Begun {
+            header,
+            gives,
+            last: None,
+            framed: 0,
+            tree,
+            noted: Noted::default(),
+        })
     }
 
     /// Whether the segment ends behind its last frame as it should: sealed, or with zeros up to its capacity.
@@ -189,6 +214,7 @@ impl<'a> Join<'a> {
             chain.tree = begun.tree;
             chain.place = Some(Place { file: Arc::clone(&segment.file), offset });
         }
+        self.noted.extend(begun.noted);
         self.accepted += 1;
     }
 }

@@ -8,14 +8,18 @@ use super::chain::Chain;
 use super::crew;
 use super::effort::Effort;
 use super::findings::Findings;
+use super::known::{Claims, Evidence};
 use super::names;
 use super::published::published;
+use super::sought::{Noted, Sought};
 use super::source::Source;
+use super::stored::Stored;
+use super::tree::Subtrees;
 use super::walk::{self, Segment, Torn, Verdict};
 use super::{LedgerReport, Meter, Progress, Reached};
 use crate::disk::Disk;
 use crate::log::Damage;
-use crate::types::Position;
+use crate::types::{LedgerName, Position};
 
 /// How long to wait before each further reading of what may be a write in progress: a second in all.
 const PAUSES_MS: [u64; 6] = [20, 40, 80, 160, 300, 400];
@@ -29,25 +33,33 @@ pub(super) struct Judge<'a> {
     findings: Findings,
     chain: Chain,
     torn: Option<Torn>,
+    sought: Sought,
+    noted: Noted,
 }
 
-/// Judges the ledger in `dir`.
+/// Judges the ledger in `dir`, also by what is known of it.
 ///
 /// # Errors
 /// Where its directories cannot be listed.
 pub(super) fn judge(
     disk: &dyn Disk,
     dir: &Path,
-    name: &str,
+    name: &LedgerName,
     effort: &Effort,
     meter: &Meter<'_>,
+    evidence: &Evidence,
 ) -> io::Result<LedgerReport> {
+    // Before the log: while a server writes, its checkpoints are behind the log, and its tree is.
+    let claims = evidence.of(disk, dir, name);
+    let sought = Sought { sizes: claims.sizes().collect(), stored: Stored::open(disk, dir) };
     let (findings, chain, reached) = (Findings::default(), Chain::start(), Reached::new(meter));
     let progress = meter.progress;
-    let mut judge = Judge { disk, dir, effort, progress, reached, findings, chain, torn: None };
+    let noted = Noted::default();
+    let mut judge =
+        Judge { disk, dir, effort, progress, reached, findings, chain, torn: None, sought, noted };
     judge.names()?;
     judge.segments()?;
-    Ok(judge.report(name))
+    Ok(judge.report(name, claims))
 }
 
 impl Judge<'_> {
@@ -82,7 +94,10 @@ impl Judge<'_> {
                 match patience.with(&verdict, told) {
                     Next::Wait(pause) if self.progress.wait(pause) => continue,
                     Next::Wait(_) | Next::Settle => self.settle(verdict),
-                    Next::InProgress => self.chain = verdict.sound,
+                    Next::InProgress => {
+                        self.chain = verdict.sound;
+                        self.noted.extend(verdict.noted);
+                    }
                 }
             } else {
                 self.settle(verdict);
@@ -98,38 +113,42 @@ impl Judge<'_> {
         loop {
             let behind = segments.get(*judged..).unwrap_or_default();
             let Some((last, sealed)) = behind.split_last() else { return Ok(None) };
-            let sound = self.accept(sealed);
+            let (sound, noted) = self.accept(sealed);
+            self.noted.extend(noted);
             *judged += sound;
             if sound < sealed.len() {
                 return Ok(segments.get(*judged).cloned());
             }
             let before = self.chain.clone();
-            if self.accept(std::slice::from_ref(last)) == 0 {
+            let (sound, noted) = self.accept(std::slice::from_ref(last));
+            if sound == 0 {
                 return Ok(Some(last.clone()));
             }
             // A server may have gone on in it and begun another meanwhile.
             let now = names::segments(self.disk, self.dir)?;
             if now.len() <= segments.len() {
+                self.noted.extend(noted);
                 return Ok(None);
             }
             (self.chain, *segments) = (before, now);
         }
     }
 
-    /// How many of the segments are sound, one behind the other; the chain then stands behind them.
-    fn accept(&mut self, segments: &[Segment]) -> usize {
+    /// How many of the segments are sound, one behind the other, and what was found in them; the chain then stands behind
+    /// them.
+    fn accept(&mut self, segments: &[Segment]) -> (usize, Noted) {
         let start = self.chain.clone();
-        let (sound, chain) =
-            crew::sound_ones(self.disk, self.dir, segments, start, self.effort, &self.reached);
+        let Self { disk, dir, effort, reached, sought, .. } = self;
+        let (sound, chain, noted) = crew::sound_ones(*disk, dir, segments, start, effort, reached, sought);
         self.chain = chain;
-        sound
+        (sound, noted)
     }
 
     /// A file that cannot be read is damage like any other, and no reason to leave the others unread.
     fn segment(&self, segment: &Segment) -> Verdict {
         let path = self.dir.join(&*segment.file);
         let verdict = Source::open(self.disk, &path, segment.named, &self.reached)
-            .and_then(|source| walk::judge(source, segment, self.chain.clone()));
+            .and_then(|source| walk::judge(source, segment, self.chain.clone(), &self.sought));
         verdict.unwrap_or_else(|e| self.unreadable(segment, &e))
     }
 
@@ -140,18 +159,21 @@ impl Judge<'_> {
         findings.add(self.chain.next, damage);
         let mut chain = self.chain.clone();
         chain.skip_to(segment.follower.unwrap_or(segment.named).max(chain.next));
-        Verdict { chain, sound: self.chain.clone(), findings, torn: None }
+        Verdict { chain, sound: self.chain.clone(), findings, torn: None, noted: Noted::default() }
     }
 
     fn settle(&mut self, verdict: Verdict) {
         self.chain = verdict.chain;
         self.findings.extend(verdict.findings);
         self.torn = verdict.torn;
+        self.noted.extend(verdict.noted);
     }
 
-    fn report(self, name: &str) -> LedgerReport {
+    fn report(mut self, name: &LedgerName, claims: Claims) -> LedgerReport {
+        let (wrong, unlisted) = self.noted.wrong.damages(self.chain.next);
+        wrong.into_iter().for_each(|damage| self.findings.add(self.chain.next, damage));
         LedgerReport {
-            ledger: name.to_owned(),
+            ledger: name.to_string(),
             uid: self.chain.uid,
             entries: self.chain.next,
             head: self.chain.head,
@@ -159,7 +181,9 @@ impl Judge<'_> {
             torn_from: self.torn.map(|torn| torn.from),
             published: published(self.disk, self.dir),
             damage: self.findings.listed.into_iter().map(|finding| finding.damage).collect(),
-            damage_unlisted: self.findings.unlisted,
+            damage_unlisted: self.findings.unlisted + unlisted,
+            tree: self.chain.tree.as_ref().map(Subtrees::root),
+            checkpoints: claims.against(self.chain.next, &self.noted.roots),
         }
     }
 }

@@ -9,9 +9,12 @@
 //! `sound`, `join`, `crew`). Where it is not, or where there is any doubt, the segment is read again from its first byte
 //! to its last by one that can say what is wrong, and where (`walk`): all findings are the walk's.
 //!
-//! What a chain cannot show, the judge cannot see: a log that was cut at an entry's end, or rewritten from some entry
-//! on by someone who recomputed everything behind it.
+//! What the files of a log cannot show, the judge sees only by what is known beside them (`known`): that a log was cut at
+//! an entry's end, or rewritten from some entry on by someone who recomputed everything behind it. For that, the tree's
+//! root is noted where a known checkpoint has one, and hashes of the stored tree are compared on the way (`sought`,
+//! `stored`).
 
+use std::collections::BTreeSet;
 use std::io;
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -19,6 +22,7 @@ use std::time::Duration;
 
 use crate::disk::{Disk, Open};
 use crate::log::Damage;
+use crate::tree::Hash;
 use crate::types::{LedgerName, LedgerUid, Link, Position};
 
 mod chain;
@@ -31,6 +35,7 @@ mod footer;
 pub(crate) mod frame;
 mod header;
 mod join;
+mod known;
 mod ledger;
 mod meter;
 pub(crate) mod names;
@@ -39,8 +44,10 @@ mod pieces;
 mod published;
 mod resync;
 mod seal;
+mod sought;
 mod sound;
 pub(crate) mod source;
+mod stored;
 #[cfg(test)]
 pub(crate) mod tests;
 mod torn;
@@ -49,6 +56,7 @@ pub(crate) mod walk;
 
 use effort::Effort;
 pub use entries::{NotRead, each_entry};
+pub use known::{CheckpointReport, Evidence, Signature, Source};
 pub(crate) use meter::{Meter, Reached};
 
 /// Who watches, and waits.
@@ -86,7 +94,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Whether no ledger is damaged. A torn tail is no damage: a crash leaves one, and the next start repairs it.
+    /// Whether no ledger is damaged, and none contradicts what is known of it. A torn tail is no damage: a crash leaves one, and the next start repairs it.
     #[must_use]
     pub fn ok(&self) -> bool {
         self.ledgers.iter().all(LedgerReport::ok)
@@ -116,13 +124,19 @@ pub struct LedgerReport {
     pub damage: Vec<Damage>,
     /// Further damages, beyond the 100,000 that are listed.
     pub damage_unlisted: u64,
+    /// The root of the tree over the entries, recomputed; `None` where one of them cannot be read.
+    pub tree: Option<Hash>,
+    /// One for each checkpoint that is known of it.
+    pub checkpoints: Vec<CheckpointReport>,
 }
 
 impl LedgerReport {
-    /// Whether there is no damage.
+    /// Whether there is no damage, and nothing that is known speaks against it.
     #[must_use]
     pub fn ok(&self) -> bool {
-        self.damage.is_empty() && self.damage_unlisted == 0
+        self.damage.is_empty()
+            && self.damage_unlisted == 0
+            && self.checkpoints.iter().all(CheckpointReport::ok)
     }
 }
 
@@ -131,10 +145,11 @@ impl LedgerReport {
 /// # Errors
 /// As [`verify_on`].
 pub fn verify(disk: &dyn Disk, data_dir: &Path, progress: &dyn Progress) -> io::Result<Report> {
-    verify_on(disk, data_dir, NonZeroUsize::MIN, progress)
+    verify_on(disk, data_dir, NonZeroUsize::MIN, &Evidence::default(), progress)
 }
 
-/// Judges every ledger below `data_dir`, on so many threads. The report does not depend on their number.
+/// Judges every ledger below `data_dir`, on so many threads, also by what is known of them beside their files. The report
+/// does not depend on the number of threads.
 ///
 /// Damage is no error: it is in the report, whatever it is, and never ends the reading. Beside a running server, what
 /// fails behind the tail that it has published is read again for up to a second before it is judged.
@@ -145,9 +160,10 @@ pub fn verify_on(
     disk: &dyn Disk,
     data_dir: &Path,
     threads: NonZeroUsize,
+    evidence: &Evidence,
     progress: &dyn Progress,
 ) -> io::Result<Report> {
-    judge_all(disk, data_dir, &Effort::of(threads), progress)
+    judge_all(disk, data_dir, &Effort::of(threads), evidence, progress)
 }
 
 /// Judges one ledger below `data_dir`, on one thread, as [`verify`] judges all of them.
@@ -158,12 +174,13 @@ pub fn verify_ledger(
     disk: &dyn Disk,
     data_dir: &Path,
     ledger: &LedgerName,
+    evidence: &Evidence,
     progress: &dyn Progress,
 ) -> io::Result<LedgerReport> {
-    let (name, effort, meter) = (ledger.as_str(), Effort::of(NonZeroUsize::MIN), Meter::new(progress));
-    let dir = data_dir.join("ledgers").join(name);
+    let (effort, meter) = (Effort::of(NonZeroUsize::MIN), Meter::new(progress));
+    let dir = data_dir.join("ledgers").join(ledger.as_str());
     meter.expect(log_bytes(disk, &dir));
-    let report = ledger::judge(disk, &dir, name, &effort, &meter)?;
+    let report = ledger::judge(disk, &dir, ledger, &effort, &meter, evidence)?;
     if progress.goes_on() { Ok(report) } else { Err(io::ErrorKind::Interrupted.into()) }
 }
 
@@ -171,6 +188,7 @@ fn judge_all(
     disk: &dyn Disk,
     data_dir: &Path,
     effort: &Effort,
+    evidence: &Evidence,
     progress: &dyn Progress,
 ) -> io::Result<Report> {
     let dir = data_dir.join("ledgers");
@@ -181,14 +199,31 @@ fn judge_all(
         meter.expect(in_log);
         bytes.push((name, in_log));
     }
-    let judge = |name: &String, effort: &Effort| judge_one(disk, &dir, name, effort, &meter);
-    let ledgers = effort.share(&bytes, &judge);
+    let judge = |name: &String, effort: &Effort| judge_one(disk, &dir, name, effort, &meter, evidence);
+    let mut ledgers = effort.share(&bytes, &judge);
+    ledgers.extend(absent(evidence, &ledgers));
+    ledgers.sort_by(|a, b| a.ledger.cmp(&b.ledger));
     Ok(Report { ledgers, strangers: names::strangers_in_data(disk, data_dir)? })
 }
 
-fn judge_one(disk: &dyn Disk, dir: &Path, name: &str, effort: &Effort, meter: &Meter<'_>) -> LedgerReport {
+/// Ledgers of which something is known, and which are not there: a directory from before they were.
+fn absent(evidence: &Evidence, ledgers: &[LedgerReport]) -> Vec<LedgerReport> {
+    let there: BTreeSet<&str> = ledgers.iter().map(|report| report.ledger.as_str()).collect();
+    let known: BTreeSet<&str> = evidence.ledgers().map(LedgerName::as_str).collect();
+    let reason = "there is no such ledger in the directory, though a checkpoint or a key of it was given";
+    known.difference(&there).map(|name| unread(name, reason.to_owned())).collect()
+}
+
+fn judge_one(
+    disk: &dyn Disk,
+    dir: &Path,
+    name: &str,
+    effort: &Effort,
+    meter: &Meter<'_>,
+    evidence: &Evidence,
+) -> LedgerReport {
     match name.parse::<LedgerName>() {
-        Ok(_) => ledger::judge(disk, &dir.join(name), name, effort, meter)
+        Ok(ledger) => ledger::judge(disk, &dir.join(name), &ledger, effort, meter, evidence)
             .unwrap_or_else(|e| unread(name, format!("its directories cannot be listed: {e}"))),
         Err(rule) => unread(name, rule.to_string()),
     }
@@ -214,5 +249,7 @@ fn unread(name: &str, reason: String) -> LedgerReport {
         published: None,
         damage: vec![damage],
         damage_unlisted: 0,
+        tree: None,
+        checkpoints: Vec::new(),
     }
 }

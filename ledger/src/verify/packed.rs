@@ -154,7 +154,7 @@ impl Walk<'_> {
             self.entry(&frame);
             self.step_batch(&frame.header);
             let place = Place { file: Arc::clone(&self.segment.file), offset: self.offset };
-            self.chain.take(frame.entry.as_ref().ok(), frame.link, frame.leaf, place);
+            self.take(&frame, place);
         }
         if self.chain.next < end || !rest.is_empty() {
             let reason = "a frame in this block is not what was written";

@@ -9,9 +9,10 @@ use super::frame::{FrameHeader, names};
 use super::header::SegmentHeader;
 use super::packed::block::open_all;
 use super::pieces::Piece;
+use super::sought::{Marks, Sought};
 use super::tree::Subtrees;
 use crate::entry::{ENTRY_VERSION, HEADER_FIXED_BYTES, IdKey, Linker};
-use crate::tree::leaf;
+use crate::tree::leaves;
 use crate::types::{Emitter, LedgerUid, Link, Position, Time};
 
 /// What an entry requires of those before it.
@@ -83,14 +84,18 @@ pub(super) struct Stretch {
     pub(super) framed: u64,
     /// The tree over its entries.
     pub(super) tree: Subtrees,
+    /// What was found in it that is looked for.
+    pub(super) marks: Marks,
 }
 
 /// Judges pieces, and keeps what it needs for the next one.
-#[derive(Default)]
-pub(super) struct Judge {
+pub(super) struct Judge<'a> {
+    sought: &'a Sought,
     linker: Linker,
     /// The emitter of the last entry, which most entries share with the one before.
     emitter: Option<Emitter>,
+    /// How many entries the last piece had: the next one has about as many.
+    entries: usize,
 }
 
 /// The frames of a piece, each of which is sound by itself.
@@ -103,7 +108,23 @@ struct Frames<'a> {
     last: u64,
 }
 
-impl Judge {
+impl Frames<'_> {
+    fn of_about(entries: usize) -> Self {
+        Self {
+            entries: Vec::with_capacity(entries),
+            requires: Vec::with_capacity(entries),
+            keys: Vec::with_capacity(entries),
+            offsets: Vec::new(),
+            last: 0,
+        }
+    }
+}
+
+impl<'s> Judge<'s> {
+    pub(super) fn new(sought: &'s Sought) -> Self {
+        Self { sought, linker: Linker::default(), emitter: None, entries: 0 }
+    }
+
     /// Judges the frames of a piece, of which there is at least one; `None` where anything is not as it should be.
     pub(super) fn judge(&mut self, piece: &Piece) -> Option<Stretch> {
         if piece.header.is_plain() {
@@ -124,11 +145,10 @@ impl Judge {
             gives.fits(requires).then_some(())?;
             gives = Gives::behind(requires, *link);
         }
-        let mut tree = Subtrees::from(first.position);
-        frames.entries.iter().for_each(|entry| tree.push(leaf(entry)));
+        let (tree, marks) = self.sought.stretch(first.position, leaves(&frames.entries));
         let Frames { keys, offsets, last, .. } = frames;
         let (starts, framed) = (Vec::new(), framed.len() as u64);
-        Some(Stretch { requires: *first, gives, last, keys, offsets, starts, framed, tree })
+        Some(Stretch { requires: *first, gives, last, keys, offsets, starts, framed, tree, marks })
     }
 
     fn frames<'a>(
@@ -138,8 +158,7 @@ impl Judge {
         segment: &SegmentHeader,
     ) -> Option<Frames<'a>> {
         let mut position = names(FrameHeader::read(bytes)?.entry(bytes))?.1;
-        let (entries, requires, keys, offsets) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let mut frames = Frames { entries, requires, keys, offsets, last: at };
+        let mut frames = Frames::of_about(self.entries + self.entries / 16);
         while !bytes.is_empty() {
             let header = FrameHeader::read(bytes)?;
             let (frame, rest) = bytes.split_at_checked(header.frame_bytes() as usize)?;
@@ -156,6 +175,7 @@ impl Judge {
             position = after(position, 1);
             bytes = rest;
         }
+        self.entries = frames.entries.len();
         Some(frames)
     }
 

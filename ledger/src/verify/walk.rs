@@ -9,6 +9,7 @@ use super::footer::{self, Contents};
 use super::frame::{FRAME_HEADER_BYTES, Frame, FrameHeader, Look, look};
 use super::header::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use super::packed;
+use super::sought::{Noted, Sought};
 use super::source::Source;
 use crate::entry::{Header, IdKey};
 use crate::log::Damage;
@@ -41,6 +42,8 @@ pub(super) struct Verdict {
     pub(super) sound: Chain,
     pub(super) findings: Findings,
     pub(super) torn: Option<Torn>,
+    /// What was found in it that is looked for.
+    pub(super) noted: Noted,
 }
 
 /// Where in an atomic batch the walk is.
@@ -93,13 +96,20 @@ pub(super) struct Walk<'a> {
     pub(super) findings: Findings,
     sound: Option<Chain>,
     pub(super) torn: Option<Torn>,
+    sought: &'a Sought,
+    noted: Noted,
 }
 
 /// Judges one segment, `chain` being what the segments before it require.
 ///
 /// # Errors
 /// Where the file cannot be read.
-pub(super) fn judge(mut source: Source<'_>, segment: &Segment, chain: Chain) -> io::Result<Verdict> {
+pub(super) fn judge(
+    mut source: Source<'_>,
+    segment: &Segment,
+    chain: Chain,
+    sought: &Sought,
+) -> io::Result<Verdict> {
     let reached = chain.clone();
     let hint = footer::hinted(&mut source)?;
     let packed = packed::is_packed(&mut source)?;
@@ -121,6 +131,8 @@ pub(super) fn judge(mut source: Source<'_>, segment: &Segment, chain: Chain) -> 
         findings: Findings::default(),
         sound: None,
         torn: None,
+        sought,
+        noted: Noted::default(),
     };
     match walk.header()? {
         true if packed => walk.packed()?,
@@ -132,7 +144,7 @@ pub(super) fn judge(mut source: Source<'_>, segment: &Segment, chain: Chain) -> 
     }
     let chain = if walk.chain.next < reached.next { reached } else { walk.chain };
     let sound = walk.sound.unwrap_or_else(|| chain.clone());
-    Ok(Verdict { chain, sound, findings: walk.findings, torn: walk.torn })
+    Ok(Verdict { chain, sound, findings: walk.findings, torn: walk.torn, noted: walk.noted })
 }
 
 impl Walk<'_> {
@@ -236,6 +248,15 @@ impl Walk<'_> {
         }
     }
 
+    /// Takes a frame as that of the next position, into the chain and the tree.
+    pub(super) fn take(&mut self, frame: &Frame, place: Place) {
+        let Self { chain, sought, noted, .. } = self;
+        chain.take(frame.entry.as_ref().ok(), frame.link, frame.leaf, place, |height, index, root| {
+            noted.wrong.add(sought.stored.compare(height, index, &[root]));
+        });
+        noted.entry(sought, chain, frame.leaf);
+    }
+
     /// The frame that stands at `offset`, looked at as that of the next position.
     pub(super) fn peek(&mut self, offset: u64, uid: Option<LedgerUid>) -> io::Result<Look> {
         self.peek_for(offset, uid, self.chain.next)
@@ -276,7 +297,7 @@ impl Walk<'_> {
                 self.entry(frame);
                 self.step_batch(&frame.header);
                 let place = Place { file: Arc::clone(&self.segment.file), offset: self.offset };
-                self.chain.take(frame.entry.as_ref().ok(), frame.link, frame.leaf, place);
+                self.take(frame, place);
             }
             Placed::Misnamed => {
                 self.whole = false;

@@ -12,7 +12,8 @@ use crate::verify::chain::Chain;
 use crate::verify::crew::sound_ones;
 use crate::verify::effort::Effort;
 use crate::verify::names::segments;
-use crate::verify::{Meter, Reached, judge_all};
+use crate::verify::sought::Sought;
+use crate::verify::{Evidence, Meter, Reached, judge_all};
 
 const DIR: &str = "d/ledgers/default";
 const WAYS: [Effort; 5] = [fast(1, 512 * 1024), fast(1, 1), fast(1, 300), fast(2, 300), fast(3, 2000)];
@@ -22,7 +23,10 @@ fn accepted(built: &Built, effort: Effort) -> (usize, Chain) {
     let segments = segments(&built.files, Path::new(DIR)).unwrap();
     let meter = Meter::new(&Alone);
     let reached = Reached::new(&meter);
-    sound_ones(&built.files, Path::new(DIR), &segments, Chain::start(), &effort, &reached)
+    let (sought, start) = (Sought::default(), Chain::start());
+    let (accepted, chain, _) =
+        sound_ones(&built.files, Path::new(DIR), &segments, start, &effort, &reached, &sought);
+    (accepted, chain)
 }
 
 fn accepted_in_every_way(built: &Built) -> usize {
@@ -310,7 +314,7 @@ fn many_ledgers_are_reported_by_name_whoever_judged_them() {
     }
     for shared_bytes_min in [0, 5_000, u64::MAX] {
         let effort = Effort { shared_bytes_min, ..fast(3, 300) };
-        let report = judge_all(&files, Path::new("d"), &effort, &Alone).unwrap();
+        let report = judge_all(&files, Path::new("d"), &effort, &Evidence::default(), &Alone).unwrap();
         let said: Vec<_> = report.ledgers.iter().map(|one| (one.ledger.as_str(), one.ok())).collect();
         let expected: Vec<_> = names.iter().enumerate().map(|(n, name)| (*name, n % 2 == 0)).collect();
         assert_eq!(said, expected, "{shared_bytes_min}");

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::effort::Effort;
-use super::{LedgerReport, Progress, Report, judge_all, verify};
+use super::{Evidence, LedgerReport, Progress, Report, judge_all, verify};
 use crate::disk::Disk;
 use crate::entry::link;
 
@@ -15,6 +15,7 @@ mod engine;
 mod entries;
 mod fast;
 mod flips;
+mod known;
 mod logs;
 mod packed;
 mod servers;
@@ -47,9 +48,13 @@ fn verify_each_way(disk: &dyn Disk, data_dir: &Path) -> Report {
 }
 
 fn verify_in_ways(disk: &dyn Disk, data_dir: &Path, ways: &[Effort]) -> Report {
-    let report = judge_all(disk, data_dir, &WALK, &Alone).unwrap();
+    verify_by(disk, data_dir, ways, &Evidence::default())
+}
+
+fn verify_by(disk: &dyn Disk, data_dir: &Path, ways: &[Effort], evidence: &Evidence) -> Report {
+    let report = judge_all(disk, data_dir, &WALK, evidence, &Alone).unwrap();
     for effort in ways {
-        let other = judge_all(disk, data_dir, effort, &Alone).unwrap();
+        let other = judge_all(disk, data_dir, effort, evidence, &Alone).unwrap();
         assert_eq!(other, report, "{effort:?} against a walk");
     }
     report

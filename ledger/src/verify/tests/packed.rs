@@ -13,6 +13,7 @@ use crate::verify::chain::Chain;
 use crate::verify::crew::sound_ones;
 use crate::verify::effort::Effort;
 use crate::verify::names::segments;
+use crate::verify::sought::Sought;
 use crate::verify::{LedgerReport, Meter, Reached};
 
 /// A log as the engine writes and packs it: all sealed segments but the newest are packed.
@@ -73,7 +74,8 @@ fn a_sound_packed_log_is_accepted_the_fast_way_however_it_is_cut() {
     for effort in [fast(1, 512 * 1024), fast(1, 1), fast(1, 300), fast(2, 300), fast(3, 2000)] {
         let meter = Meter::new(&Alone);
         let reached = Reached::new(&meter);
-        let (accepted, chain) = sound_ones(&disk, dir, &segments, Chain::start(), &effort, &reached);
+        let (sought, start) = (Sought::default(), Chain::start());
+        let (accepted, chain, _) = sound_ones(&disk, dir, &segments, start, &effort, &reached, &sought);
         let found = (accepted, chain.next, chain.head);
         assert_eq!(found, (segments.len(), report.entries, report.head), "{effort:?}");
     }

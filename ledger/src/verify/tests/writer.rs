@@ -196,6 +196,27 @@ pub(crate) fn sealed_behind(before: &[Planned], planned: &[Planned], capacity: u
     sealed_with(&frontier(&leaves), planned, capacity)
 }
 
+/// The files of the stored tree over these entries: the leaves, and the root over each 256 of them.
+pub(crate) fn stored_tree(planned: &[Planned]) -> [Vec<u8>; 2] {
+    let leaves: Vec<_> = planned.iter().map(|one| leaf(&one.entry())).collect();
+    [leaves.concat(), leaves.chunks_exact(256).flat_map(root).collect()]
+}
+
+/// The root over any number of leaves, by the definition.
+pub(crate) fn root_over(planned: &[Planned]) -> Hash {
+    fn over(leaves: &[Hash]) -> Hash {
+        match leaves {
+            [one] => *one,
+            many => {
+                let (left, right) = many.split_at(many.len().next_power_of_two() / 2);
+                node(&over(left), &over(right))
+            }
+        }
+    }
+    let leaves: Vec<_> = planned.iter().map(|one| leaf(&one.entry())).collect();
+    over(&leaves)
+}
+
 /// The roots of the full subtrees, the largest first.
 fn frontier(leaves: &[Hash]) -> Vec<u8> {
     let size = 1 << leaves.len().checked_ilog2().unwrap_or_default();
