@@ -31,6 +31,8 @@ mod dev;
 mod files;
 /// The shape of the API does not change under its clients' feet.
 mod golden_api;
+/// A checker in another language, which shares no code, names where a ledger was edited, whoever did it.
+mod independent;
 /// Bounds: of batches, events, names, and of what a refusal carries.
 mod limits;
 /// The past can be asked for, by position, by the time things occurred and by the time they were known.
