@@ -1,22 +1,27 @@
 //! The ledgers of a data directory: opened at the start, made by the first append.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use ledger::anchor::Known;
 use ledger::disk::{Disk, Open};
 use ledger::entry::IdKey;
+use ledger::event::{Cause, Fact, Text};
 use ledger::ids::{IdIndex, IdOptions};
 use ledger::log::{Damage, LogStore, SegmentLog, SegmentOptions};
+use ledger::sequencer::{Proposal, Refused, Request, own_event};
 use ledger::snapshot;
-use ledger::tiles::TreeStore;
+use ledger::tiles::{TreeError, TreeStore};
 use ledger::types::{LedgerName, LedgerUid, Position};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use uuid::Uuid;
 
+use crate::anchors::{AnchorError, AnchorFile, Contradicted, Source, Trust};
 use crate::clock::Clock;
 use crate::follower::{self, Projection, Shelf};
 use crate::metrics::Metrics;
@@ -30,6 +35,9 @@ use crate::writer::{self, LearnIds, Parts, Writer};
 const PREPARE_RETRY: Duration = Duration::from_millis(500);
 /// How many ledgers may be open that nothing was appended to.
 const EMPTY_MAX: usize = 256;
+
+/// What to do about a ledger that is not what it was.
+const REFUSED: &str = "nothing was changed. Somebody cut, rewrote or put back the log: look for another copy of the directory. `--override-checkpoint LEDGER --override-reason TEXT` goes on with what is there, and records that for ever";
 
 /// Why a data directory or a ledger in it could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +67,15 @@ pub enum OpenError {
     /// The server is going down.
     #[error("the server is shutting down; nothing was recorded, try again")]
     Closing,
+    /// Ledgers are not what they were once signed to be.
+    #[error("{}{REFUSED}", .0.iter().map(|c| format!("{c}; ")).collect::<String>())]
+    Contradicted(Vec<Contradicted>),
+    /// The anchor file.
+    #[error("{0}")]
+    Anchor(#[from] AnchorError),
+    /// A checkpoint that was given is that of no ledger.
+    #[error("the checkpoint given by --expect-checkpoint is that of {0:?}, which names no ledger")]
+    NoLedger(String),
     /// A directory among the ledgers that is none.
     #[error("{0} is not the name of a ledger; move it out of the directory of ledgers")]
     NotALedger(PathBuf),
@@ -99,6 +116,8 @@ pub struct Shared {
     pub pack: bool,
     /// With which key checkpoints are signed; without one, there are none.
     pub signing: Option<Signing>,
+    /// What is known of the ledgers from elsewhere.
+    pub trust: Trust,
 }
 
 struct Opened {
@@ -113,6 +132,7 @@ pub struct Ledgers {
     shared: Shared,
     shelf: Arc<Shelf>,
     packer: Arc<Packer>,
+    anchors: Option<Arc<AnchorFile>>,
     open: RwLock<BTreeMap<LedgerName, Opened>>,
     /// Held while a ledger is opened; says whether the server is going down, when none is opened any more.
     closing: tokio::sync::Mutex<bool>,
@@ -141,21 +161,52 @@ impl Ledgers {
         };
         let dir = shared.data.join("ledgers");
         let names = shared.disk.list(&dir).map_err(io(&dir))?;
+        let anchors = open_anchors(&shared, &names)?;
         let packer = Packer::start(shared.pack).map(Arc::new).map_err(io(&shared.data))?;
         let ledgers = Arc::new(Self {
             shared,
             shelf,
             packer,
+            anchors,
             open: RwLock::default(),
             closing: tokio::sync::Mutex::default(),
             stopping: watch::Sender::new(false),
             _lock: lock,
         });
+        let mut found = BTreeSet::new();
         for name in names {
-            let name = LedgerName::from_str(&name).map_err(|_| OpenError::NotALedger(dir.join(&name)))?;
-            ledgers.open_ledger(&name).await?;
+            found.insert(LedgerName::from_str(&name).map_err(|_| OpenError::NotALedger(dir.join(&name)))?);
         }
+        ledgers.open_all(found).await?;
         Ok(ledgers)
+    }
+
+    /// Opens the ledgers that are there, and those that should be, and says of all of them at once how they are not what
+    /// they were.
+    async fn open_all(&self, found: BTreeSet<LedgerName>) -> Result<(), OpenError> {
+        let mut names = found;
+        names.extend(self.anchors.iter().flat_map(|file| file.found().iter().map(|(name, _)| name.clone())));
+        for known in &self.shared.trust.expected {
+            let name = known.ledger().ok_or_else(|| OpenError::NoLedger(known.checkpoint.origin.clone()))?;
+            names.insert(name);
+        }
+        let mut contradicted = Vec::new();
+        for name in names {
+            match self.open_ledger(&name).await {
+                Ok(_) => {}
+                Err(OpenError::Contradicted(more)) => contradicted.extend(more),
+                Err(error) => return Err(error),
+            }
+        }
+        if contradicted.is_empty() { Ok(()) } else { Err(OpenError::Contradicted(contradicted)) }
+    }
+
+    /// What is known of a ledger outside of its directory.
+    fn known_of(&self, name: &LedgerName) -> Vec<(Source, Known)> {
+        let anchored = self.anchors.iter().filter_map(|file| file.found().get(name));
+        let given = self.shared.trust.expected.iter().filter(|known| known.ledger().as_ref() == Some(name));
+        let anchored = anchored.map(|known| (Source::Anchor, known.clone()));
+        anchored.chain(given.map(|known| (Source::Given, known.clone()))).collect()
     }
 
     /// What all ledgers share.
@@ -220,29 +271,36 @@ impl Ledgers {
     }
 
     async fn open_ledger(&self, name: &LedgerName) -> Result<Arc<Ledger>, OpenError> {
-        let (dir, disk) =
-            (self.shared.data.join("ledgers").join(name.as_str()), Arc::clone(&self.shared.disk));
+        let dir = self.shared.data.join("ledgers").join(name.as_str());
         let failed = |reason: String| OpenError::Ledger { name: name.clone(), reason };
-        let (options, ledger_name) = (self.shared.segments, name.clone());
-        let recovered = tokio::task::spawn_blocking(move || recover(&disk, dir, options, &ledger_name)).await;
+        let finding = Finding {
+            disk: Arc::clone(&self.shared.disk),
+            dir,
+            options: self.shared.segments,
+            name: name.clone(),
+            known: self.known_of(name),
+            overridden: self.shared.trust.overridden.contains(name),
+        };
+        let recovered = tokio::task::spawn_blocking(move || finding.recover()).await;
         let recovered = recovered.map_err(|e| failed(e.to_string()))?.map_err(failed)?;
-        let opened = self.start(name, recovered).map_err(failed)?;
+        if !self.shared.trust.overridden.contains(name) && !recovered.contradicted.is_empty() {
+            return Err(OpenError::Contradicted(recovered.contradicted));
+        }
+        let opened = self.start(name, recovered).await.map_err(failed)?;
         let ledger = Arc::clone(&opened.ledger);
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
         open.insert(name.clone(), opened);
         Ok(ledger)
     }
 
-    fn start(&self, name: &LedgerName, recovered: Recovered) -> Result<Opened, String> {
+    async fn start(&self, name: &LedgerName, recovered: Recovered) -> Result<Opened, String> {
         let metrics = self.shared.metrics.of(name);
         let log: Arc<dyn LogStore> = recovered.log.clone();
         metrics.position(log.tail().next.0);
         self.packer.add(name.clone(), &recovered.log, metrics.clone());
         let damage = recovered.log.damage();
         let disk = Arc::clone(&self.shared.disk);
-        let tree_dir = recovered.dir.join("tree");
-        let tree = Arc::new(TreeStore::open(Arc::clone(&disk), &tree_dir, &recovered.log.frontiers()));
-        let signing = self.shared.signing.clone();
+        let (tree, signing) = (recovered.tree, self.shared.signing.clone());
         let parts = Parts {
             name: name.clone(),
             log: Arc::clone(&log),
@@ -260,23 +318,78 @@ impl Ledgers {
             stopped: recovered.stopped,
         };
         let (writer, writing) = writer::start(parts)?;
+        // What must be in the log before it is signed again.
+        let kept = recovered.kept;
+        for contradicted in recovered.contradicted {
+            let Contradicted { source, known, .. } = &contradicted;
+            tracing::error!(%contradicted, "overridden");
+            let fact =
+                Fact::CheckpointOverridden { source: Text::own(source.name()), note: known.note.clone() };
+            let reason = self.shared.trust.override_reason.clone();
+            self.record(name, &writer, recovered.uid, fact, &known.note, reason).await?;
+        }
+        for rotation in signing.iter().zip(&kept).flat_map(|(signing, kept)| signing.since(name, kept)) {
+            let fact = Fact::KeyRotated { note: rotation.note().to_owned() };
+            self.record(name, &writer, recovered.uid, fact, rotation.note(), None).await?;
+        }
+        self.anchor(name, kept.clone()).await?;
         let (notary, signing) = notary::start(notary::Parts {
             name: name.clone(),
             log: Arc::clone(&log),
             tree,
             tail: writer.tail(),
+            kept,
+            anchors: self.anchors.clone(),
             disk,
             dir: recovered.dir,
             signing,
             metrics: metrics.clone(),
-        })
-        .map_err(|error| format!("its checkpoint can't be read: {error}"))?;
+        });
         let (projection, following) =
             follower::start(name.clone(), Arc::clone(&log), writer.tail(), Arc::clone(&self.shelf), metrics);
         let reader = Reader::new(log, projection.clone(), writer.tail());
         let restorer = Restorer::new(reader.clone(), writer.clone(), Arc::clone(&self.shared.clock));
         let ledger = Ledger { name: name.clone(), writer, reader, restorer, projection, notary, damage };
         Ok(Opened { ledger: Arc::new(ledger), writing, following, signing })
+    }
+
+    /// Records an event of the ledger's own, once for each note. A log that takes no appends can't hold it.
+    async fn record(
+        &self,
+        name: &LedgerName,
+        writer: &Writer,
+        uid: LedgerUid,
+        fact: Fact,
+        note: &str,
+        reason: Option<Text>,
+    ) -> Result<(), String> {
+        if let Some(stopped) = writer.stopped() {
+            tracing::error!(ledger = %name, kind = fact.kind().name(), stopped, "can't be recorded");
+            return Ok(());
+        }
+        let id = Uuid::new_v5(&Uuid::from_bytes(uid.0), format!("{}\n{note}", fact.kind().name()).as_bytes());
+        let event = own_event(id, self.shared.clock.now(), Cause { reason, ..Cause::default() }, fact);
+        let proposals = vec![Proposal::new(event, None)];
+        let request = Request { proposals, atomic: false, validate_only: false, strict: true };
+        let answers = writer.append(request).await.map_err(|error| error.to_string())?;
+        match answers.into_iter().next() {
+            // It was recorded at an earlier start, at another time.
+            Some(Ok(_) | Err(Refused::IdTaken { .. })) => Ok(()),
+            Some(Err(refused)) => Err(refused.to_string()),
+            None => Err("the writer did not answer".to_owned()),
+        }
+    }
+
+    /// Sees to it that what is published at once is in the anchor file: a crash may have come in between.
+    async fn anchor(&self, name: &LedgerName, kept: Option<Known>) -> Result<(), String> {
+        let (Some(anchors), Some(kept)) = (self.anchors.clone(), kept) else { return Ok(()) };
+        let newest = anchors.found().get(name).map_or(0, |known| known.checkpoint.tree.size);
+        if newest >= kept.checkpoint.tree.size {
+            return Ok(());
+        }
+        let name = name.clone();
+        let anchored = tokio::task::spawn_blocking(move || anchors.keep(name, kept)).await;
+        anchored.map_err(|e| e.to_string())?.map_err(|error| error.to_string())
     }
 
     /// Lets every writer finish what it has, and writes snapshots. Calls that come later are told that the server is
@@ -321,6 +434,18 @@ fn lock(shared: &Shared) -> Result<File, OpenError> {
     }
 }
 
+/// Opens the anchor file, which may be made while there are no entries.
+fn open_anchors(shared: &Shared, names: &[String]) -> Result<Option<Arc<AnchorFile>>, OpenError> {
+    let Trust { anchor: Some(path), anchor_init, .. } = &shared.trust else { return Ok(None) };
+    let mut empty = true;
+    for name in names {
+        let log = shared.data.join("ledgers").join(name).join("log");
+        empty &= shared.disk.list(&log).map_err(|error| OpenError::Io { path: log, error })?.is_empty();
+    }
+    let disk = Arc::clone(&shared.disk);
+    Ok(Some(AnchorFile::open(disk, path, &shared.data, empty || *anchor_init)?))
+}
+
 /// What is found of a ledger on the disk.
 struct Recovered {
     log: Arc<SegmentLog>,
@@ -331,38 +456,100 @@ struct Recovered {
     snapshots: PathBuf,
     uid: LedgerUid,
     dir: PathBuf,
+    tree: Arc<TreeStore>,
+    /// The checkpoint that is kept beside the log, unless the log contradicts it.
+    kept: Option<Known>,
+    contradicted: Vec<Contradicted>,
 }
 
-fn recover(
-    disk: &Arc<dyn Disk>,
+/// What it takes to find a ledger.
+struct Finding {
+    disk: Arc<dyn Disk>,
     dir: PathBuf,
     options: SegmentOptions,
+    name: LedgerName,
+    known: Vec<(Source, Known)>,
+    overridden: bool,
+}
+
+impl Finding {
+    fn recover(self) -> Result<Recovered, String> {
+        let Self { disk, dir, mut options, name, mut known, overridden } = self;
+        let kept = notary::read_kept(disk.as_ref(), &dir)
+            .map_err(|error| format!("its checkpoint can't be read: {error}"))?;
+        known.extend(kept.clone().map(|kept| (Source::Kept, kept)));
+        if !overridden {
+            let most = known.iter().map(|(_, known)| known.checkpoint.tree.size).max();
+            options.protected_through = Position(most.unwrap_or(0));
+        }
+        let (log, repair) = SegmentLog::open(Arc::clone(&disk), &dir, options).map_err(|e| e.to_string())?;
+        if let Some(repair) = repair {
+            tracing::warn!(
+                ledger = %name, position = %repair.position, file = repair.file, bytes = repair.bytes,
+                kept = repair.kept, reason = repair.reason, "a crash had left the end of the log half written; it was cut off"
+            );
+        }
+        for damage in log.damage() {
+            tracing::error!(ledger = %name, %damage, "the log is damaged; it takes no appends");
+        }
+        let log = Arc::new(log);
+        let tree = Arc::new(TreeStore::open(Arc::clone(&disk), &dir.join("tree"), &log.frontiers()));
+        let contradicted = contradicted(&name, &tree, &log, known)?;
+        let kept = kept.filter(|_| contradicted.iter().all(|found| found.source != Source::Kept));
+        let tail = log.tail();
+        let uid = if tail.next == Position(0) { LedgerUid(Uuid::new_v4().into_bytes()) } else { tail.uid };
+        let snapshots = dir.join("snapshots");
+        let state = snapshot::recover(disk.as_ref(), &snapshots, log.as_ref());
+        let mut ids = IdIndex::open(Arc::clone(&disk), &dir.join("ids"), IdOptions::new(uid))
+            .map_err(|e| e.to_string())?;
+        let learn_ids = learn_ids(Arc::clone(&log));
+        let learned = learn_ids(&mut ids);
+        // A damaged log takes no appends, but what is sound of it is served, and so are all other ledgers.
+        let damage = log.damage().first().map(ToString::to_string);
+        let unreadable =
+            damage.or_else(|| state.unreadable.as_ref().map(ToString::to_string)).or(learned.err());
+        let stopped = unreadable.map(|reason| format!("{reason}; run `tokenledger verify`"));
+        Ok(Recovered { log, ids, learn_ids, state, stopped, snapshots, uid, dir, tree, kept, contradicted })
+    }
+}
+
+/// Which of the checkpoints that are known of it a log contradicts.
+fn contradicted(
     name: &LedgerName,
-) -> Result<Recovered, String> {
-    let (log, repair) = SegmentLog::open(Arc::clone(disk), &dir, options).map_err(|e| e.to_string())?;
-    if let Some(repair) = repair {
-        tracing::warn!(
-            ledger = %name, position = %repair.position, file = repair.file, bytes = repair.bytes,
-            kept = repair.kept, reason = repair.reason, "a crash had left the end of the log half written; it was cut off"
-        );
+    tree: &TreeStore,
+    log: &SegmentLog,
+    known: Vec<(Source, Known)>,
+) -> Result<Vec<Contradicted>, String> {
+    let entries = log.tail().next.0;
+    let mut contradicted = Vec::new();
+    for (source, known) in known {
+        match known.against(entries, |size| root_at(tree, log, size)) {
+            Ok(None) => {}
+            Ok(Some(how)) => {
+                contradicted.push(Contradicted { ledger: name.clone(), source, known, entries, how });
+            }
+            // It takes no appends and signs nothing; what is sound of it is served.
+            Err(error) if !log.damage().is_empty() => {
+                tracing::error!(ledger = %name, %error, "the damaged log can't be held against a checkpoint");
+            }
+            Err(error) => return Err(error.to_string()),
+        }
     }
-    for damage in log.damage() {
-        tracing::error!(ledger = %name, %damage, "the log is damaged; it takes no appends");
-    }
-    let log = Arc::new(log);
-    let tail = log.tail();
-    let uid = if tail.next == Position(0) { LedgerUid(uuid::Uuid::new_v4().into_bytes()) } else { tail.uid };
-    let snapshots = dir.join("snapshots");
-    let state = snapshot::recover(disk.as_ref(), &snapshots, log.as_ref());
-    let mut ids =
-        IdIndex::open(Arc::clone(disk), &dir.join("ids"), IdOptions::new(uid)).map_err(|e| e.to_string())?;
-    let learn_ids = learn_ids(Arc::clone(&log));
-    let learned = learn_ids(&mut ids);
-    // A damaged log takes no appends, but what is sound of it is served, and so are all other ledgers.
-    let damage = log.damage().first().map(ToString::to_string);
-    let unreadable = damage.or_else(|| state.unreadable.as_ref().map(ToString::to_string)).or(learned.err());
-    let stopped = unreadable.map(|reason| format!("{reason}; run `tokenledger verify`"));
-    Ok(Recovered { log, ids, learn_ids, state, stopped, snapshots, uid, dir })
+    Ok(contradicted)
+}
+
+/// The root over the first entries. What is stored of the tree is checked with each answer, and made anew if need be.
+fn root_at(tree: &TreeStore, log: &SegmentLog, size: u64) -> Result<ledger::tree::Hash, TreeError> {
+    tree.catch_up(log)?;
+    let head = match tree.head_at(size) {
+        Err(_) => {
+            tree.forget();
+            tree.catch_up(log)?;
+            tree.head_at(size)?
+        }
+        Ok(head) => head,
+    };
+    Ok(head.root)
 }
 
 /// Feeds an index of ids what it does not cover yet.

@@ -27,6 +27,7 @@ pub mod writer;
 pub mod projection;
 pub mod store;
 
+pub mod anchors;
 pub mod clock;
 pub mod keyfile;
 pub mod metrics;

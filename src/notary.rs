@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ledger::checkpoint::{CheckpointError, LocalSigner, PrivateKey, Signer, VerifierKey};
-use ledger::disk::{Disk, Open};
+use ledger::anchor::Known;
+use ledger::checkpoint::{CheckpointError, LocalSigner, PrivateKey, Rotation, Signer, VerifierKey};
+use ledger::disk::{self, Disk, Open};
 use ledger::log::{LogStore, ReadError, Tail};
 use ledger::tiles::{TreeError, TreeStore};
 use ledger::tree::TreeHead;
@@ -14,11 +15,13 @@ use ledger::types::LedgerName;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
+use crate::anchors::AnchorFile;
 use crate::metrics::LedgerMetrics;
 
-/// The file of a ledger that holds its newest checkpoint, and that under which it is written first.
+/// The file of a ledger that holds its newest checkpoint.
 const NAME: &str = "checkpoint";
-const NEXT_NAME: &str = "checkpoint.tmp";
+/// No note is longer.
+const NOTE_BYTES_MAX: u64 = 64 * 1024;
 /// How many requests for a checkpoint wait.
 const ASKS_MAX: usize = 64;
 /// How long to wait after one could not be issued.
@@ -31,6 +34,31 @@ pub struct Signing {
     pub key: Arc<PrivateKey>,
     /// The least time between two of them.
     pub every: Duration,
+    /// How this key followed those before it, the oldest first.
+    pub rotations: Arc<[Rotation]>,
+}
+
+impl Signing {
+    /// Signs with a key that followed no other.
+    #[must_use]
+    pub fn new(key: PrivateKey, every: Duration) -> Self {
+        Self { key: Arc::new(key), every, rotations: Arc::default() }
+    }
+
+    /// What must be recorded before the key signs in the place of whoever signed `kept`; nothing where it was this key, or
+    /// one that this key has not followed.
+    #[must_use]
+    pub fn since(&self, ledger: &LedgerName, kept: &Known) -> &[Rotation] {
+        let key = self.key.verifier(ledger);
+        if key.open(kept.note.as_bytes()).is_ok() {
+            return &[];
+        }
+        let signed = |rotation: &Rotation| {
+            rotation.before(ledger).is_ok_and(|key| key.open(kept.note.as_bytes()).is_ok())
+        };
+        let first = self.rotations.iter().position(signed);
+        first.and_then(|first| self.rotations.get(first..)).unwrap_or_default()
+    }
 }
 
 /// A checkpoint that was issued.
@@ -114,6 +142,10 @@ pub struct Parts {
     pub tree: Arc<TreeStore>,
     /// Word of its durable end; it ends with the writer.
     pub tail: watch::Receiver<Tail>,
+    /// The checkpoint that was kept last.
+    pub kept: Option<Known>,
+    /// Where checkpoints are kept outside of the directory.
+    pub anchors: Option<Arc<AnchorFile>>,
     /// Where the newest checkpoint is kept.
     pub disk: Arc<dyn Disk>,
     /// The ledger's directory.
@@ -125,48 +157,53 @@ pub struct Parts {
 }
 
 /// Starts the notary of a ledger.
-///
-/// # Errors
-/// Where the checkpoint that was issued last can't be read.
-pub fn start(parts: Parts) -> io::Result<(Notary, Option<JoinHandle<()>>)> {
-    let Parts { name, log, tree, tail, disk, dir, signing, metrics } = parts;
+#[must_use]
+pub fn start(parts: Parts) -> (Notary, Option<JoinHandle<()>>) {
+    let Parts { name, log, tree, tail, kept, anchors, disk, dir, signing, metrics } = parts;
     let Some(signing) = signing else {
         let (_, newest) = watch::channel(None);
-        return Ok((Notary { tree, newest, asks: None }, None));
+        return (Notary { tree, newest, asks: None }, None);
     };
-    let verifier = signing.key.verifier(&name);
-    let kept = read_kept(disk.as_ref(), &dir)?;
-    let last = kept.and_then(|note| opened(&verifier, note));
-    if let Some(last) = &last {
-        metrics.checkpoint(last.tree.size);
+    // Whoever signed it: what was said of the log once is not contradicted by another key either.
+    let signed = kept.as_ref().map(|kept| kept.checkpoint.tree);
+    let newest = kept.and_then(|kept| issued_by(&signing.key.verifier(&name), kept));
+    if let Some(newest) = &newest {
+        metrics.checkpoint(newest.tree.size);
     }
-    let signer = LocalSigner::new(&signing.key, &name, last.as_ref().map(|last| last.tree));
-    let (sender, newest) = watch::channel(last);
+    let signer = LocalSigner::new(&signing.key, &name, signed);
+    let (sender, newest) = watch::channel(newest);
     let (asks, receiver) = mpsc::channel(ASKS_MAX);
     // What was recorded while no server ran that signs is new as well.
     let mut tail = tail;
     tail.mark_changed();
-    let desk = Desk { name, log, tree: Arc::clone(&tree), disk, dir, signer, metrics };
+    let desk = Desk { name, log, tree: Arc::clone(&tree), disk, dir, anchors, signer, metrics };
     let task = tokio::spawn(run(desk, tail, receiver, sender, signing.every));
-    Ok((Notary { tree, newest, asks: Some(asks) }, Some(task)))
+    (Notary { tree, newest, asks: Some(asks) }, Some(task))
 }
 
-fn read_kept(disk: &dyn Disk, dir: &Path) -> io::Result<Option<Vec<u8>>> {
+/// The checkpoint that a ledger's directory keeps. One that is none counts as lost: whoever can spoil it could remove it.
+///
+/// # Errors
+/// Where it can't be read.
+pub fn read_kept(disk: &dyn Disk, dir: &Path) -> io::Result<Option<Known>> {
     let file = match disk.open(&dir.join(NAME), Open::Read) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    let mut note = vec![0; usize::try_from(file.len()?.min(64 * 1024)).unwrap_or_default()];
+    let mut note = vec![0; usize::try_from(file.len()?.min(NOTE_BYTES_MAX)).unwrap_or_default()];
     let read = file.read_at(&mut note, 0)?;
     note.truncate(read);
-    Ok(Some(note))
+    let known = Known::read(&note);
+    Ok(known
+        .inspect_err(|error| tracing::error!(dir = %dir.display(), %error, "the kept checkpoint is lost"))
+        .ok())
 }
 
-/// A note that this key has signed; one of another key says nothing about what this one may sign.
-fn opened(verifier: &VerifierKey, note: Vec<u8>) -> Option<Issued> {
-    let checkpoint = verifier.open(&note).ok()?;
-    Some(Issued { tree: checkpoint.tree, note: note.into() })
+/// A checkpoint that this key has signed; one of another key is not given away as one of its own.
+fn issued_by(verifier: &VerifierKey, kept: Known) -> Option<Issued> {
+    let checkpoint = verifier.open(kept.note.as_bytes()).ok()?;
+    Some(Issued { tree: checkpoint.tree, note: kept.note.into_bytes().into() })
 }
 
 /// What it takes to issue a checkpoint.
@@ -176,6 +213,7 @@ struct Desk {
     tree: Arc<TreeStore>,
     disk: Arc<dyn Disk>,
     dir: PathBuf,
+    anchors: Option<Arc<AnchorFile>>,
     signer: LocalSigner,
     metrics: LedgerMetrics,
 }
@@ -259,15 +297,9 @@ impl Desk {
 
     /// Keeps a note before anybody sees it: a ledger that is put back to an earlier copy must know what it has signed.
     fn keep(&self, note: &[u8]) -> io::Result<()> {
-        let next = self.dir.join(NEXT_NAME);
-        match self.disk.remove(&next) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let file = self.disk.open(&next, Open::New)?;
-        file.write_at(note, 0)?;
-        file.sync()?;
-        self.disk.rename(&next, &self.dir.join(NAME))?;
-        self.disk.sync_dir(&self.dir)
+        disk::replace(self.disk.as_ref(), &self.dir.join(NAME), note)?;
+        let Some(anchors) = &self.anchors else { return Ok(()) };
+        let known = Known::read(note).map_err(io::Error::other)?;
+        anchors.keep(self.name.clone(), known)
     }
 }

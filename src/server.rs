@@ -21,6 +21,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::server::TcpIncoming;
 use tonic_health::server::HealthReporter;
 
+use crate::anchors::Trust;
 use crate::auth::identify;
 use crate::clock::SystemClock;
 use crate::grpc::{Admin, Append, MESSAGE_BYTES_MAX, Proof, Query, Restore};
@@ -64,6 +65,8 @@ pub struct ServeOptions {
     pub pack: bool,
     /// With which key checkpoints are signed; without one, there are none.
     pub signing: Option<Signing>,
+    /// What is known of the ledgers from elsewhere.
+    pub trust: Trust,
 }
 
 /// Why a server does not run.
@@ -160,6 +163,7 @@ pub async fn start(options: ServeOptions) -> Result<Running, ServeError> {
         segments: SegmentOptions::default(),
         pack: options.pack,
         signing: options.signing,
+        trust: options.trust,
     })
     .await?;
     let (stop, stopped) = watch::channel(false);

@@ -1,6 +1,8 @@
 //! Checkpoints: what a ledger's tree is known by, signed, as a C2SP signed note (c2sp.org/tlog-checkpoint,
 //! c2sp.org/signed-note). A log is identified by the key that signs it, under the name `PREFIX/LEDGER`.
 
+mod rotation;
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -10,6 +12,8 @@ use signed_note::{Note, NoteError, StandardVerifier, VerifierList};
 
 use crate::tree::{SIZE_MAX, TreeHead};
 use crate::types::LedgerName;
+
+pub use rotation::Rotation;
 
 /// The longest prefix of an origin.
 const PREFIX_BYTES_MAX: usize = 190;
@@ -46,6 +50,9 @@ pub enum CheckpointError {
     /// The key has not signed it.
     #[error("the checkpoint is not signed by the key {0}")]
     Unsigned(String),
+    /// Two keys of which one does not follow the other.
+    #[error("this is no rotation of a key: {0}")]
+    Rotation(&'static str),
     /// It would contradict what was signed before.
     #[error("a checkpoint of {signed} entries was signed before; one of {asked}{other} would contradict it")]
     Contradicts {
@@ -100,6 +107,14 @@ impl Checkpoint {
     #[must_use]
     pub fn text(&self) -> String {
         format!("{}\n{}\n{}\n", self.origin, self.tree.size, BASE64_STANDARD.encode(self.tree.root))
+    }
+
+    /// What a signed note says, whoever signed it.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Malformed`].
+    pub fn unverified(note: &[u8]) -> Result<Self, CheckpointError> {
+        Ok(read(note)?.0)
     }
 
     /// Reads a text. Only the bytes that [`Checkpoint::text`] would give are accepted.
@@ -228,10 +243,16 @@ impl PrivateKey {
         VerifierKey { name: self.prefix.origin(ledger), key: self.key.verifying_key() }
     }
 
+    /// The public key, under the name of all of its logs.
+    #[must_use]
+    pub fn deployment(&self) -> VerifierKey {
+        VerifierKey { name: self.prefix.0.clone(), key: self.key.verifying_key() }
+    }
+
     /// The line that its file holds. It is the secret itself.
     #[must_use]
     pub fn to_secret_line(&self) -> String {
-        let public = VerifierKey { name: self.prefix.0.clone(), key: self.key.verifying_key() };
+        let public = self.deployment();
         let seed = [&[ED25519][..], self.key.as_bytes()].concat();
         format!("{PRIVATE}{}+{:08x}+{}", self.prefix.0, public.id(), BASE64_STANDARD.encode(seed))
     }

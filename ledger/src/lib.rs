@@ -3,6 +3,7 @@
 //! This crate has no network, no async, no clock and no randomness: time and identifiers arrive as inputs, so the
 //! same input gives the same bytes, the same links and the same answers.
 
+pub mod anchor;
 pub mod checkpoint;
 pub mod decide;
 pub mod disk;

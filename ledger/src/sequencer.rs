@@ -471,7 +471,8 @@ fn stored_bytes(record: &Record) -> usize {
 }
 
 /// An event that the ledger writes itself.
-fn own_event(event_id: Uuid, now: Time, cause: Cause, fact: Fact) -> Event {
+#[must_use]
+pub fn own_event(event_id: Uuid, now: Time, cause: Cause, fact: Fact) -> Event {
     Event {
         event_id,
         emitter: Emitter::ledger(),

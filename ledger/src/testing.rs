@@ -319,6 +319,8 @@ fn ledgers_own_fact() -> impl Strategy<Value = Fact> {
                 not_restored,
             }
         ),
+        "[a-z\n]{1,99}".prop_map(|note| Fact::KeyRotated { note }),
+        (text(), "[a-z\n]{1,99}").prop_map(|(source, note)| Fact::CheckpointOverridden { source, note }),
     ]
 }
 

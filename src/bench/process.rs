@@ -6,16 +6,20 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use ledger::checkpoint::{CheckpointError, PrivateKey};
 use serde::Deserialize;
 use tempfile::TempDir;
 
 use super::BenchError;
 use super::metrics_page::MetricsPage;
+use crate::keyfile;
 
 /// Ticks of a second in /proc, on every Linux that there is.
 const TICKS_PER_S: f64 = 100.0;
 /// How often it is looked whether a process has ended.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// What the names of logs begin with whose checkpoints are signed here.
+const PREFIX: &str = "tokenledger.local";
 /// How long a server may take to end in order.
 const ENDING_MAX: Duration = Duration::from_secs(20);
 
@@ -94,6 +98,8 @@ struct Ready {
 pub(super) struct DataDir {
     data: PathBuf,
     temp: TempDir,
+    /// With which key the server on it signs checkpoints.
+    key: Option<PathBuf>,
 }
 
 impl DataDir {
@@ -102,7 +108,22 @@ impl DataDir {
         let failed = |e| BenchError::because("no directory can be made for the benchmark", e);
         let temp = tempfile::Builder::new().prefix("tokenledger-bench-").tempdir().map_err(failed)?;
         let data = kept.map_or_else(|| temp.path().join("data"), Path::to_path_buf);
-        Ok(Self { data, temp })
+        Ok(Self { data, temp, key: None })
+    }
+
+    /// The server on it signs with a key, which is kept beside a directory that is kept.
+    pub(super) fn signed(mut self) -> Result<(Self, PrivateKey), BenchError> {
+        let failed = |e| BenchError::because("there is no key for the benchmark", e);
+        let mut path = self.data.clone().into_os_string();
+        path.push(".key");
+        let path = PathBuf::from(path);
+        let key = match path.exists() {
+            true => keyfile::read(&path),
+            false => keyfile::generate(PREFIX.parse().map_err(failed_prefix)?, &path),
+        };
+        let key = key.map_err(failed)?.key;
+        self.key = Some(path);
+        Ok((self, key))
     }
 
     /// The directory.
@@ -118,7 +139,10 @@ impl DataDir {
 impl ServerProcess {
     /// Starts the product on a directory.
     pub(super) async fn serve(program: &Path, data: &DataDir) -> Result<Self, BenchError> {
-        Self::start(program, &["serve", "--metrics", "127.0.0.1:0"], data).await
+        let key = data.key.as_deref().and_then(Path::to_str);
+        let signed = key.into_iter().flat_map(|key| ["--key", key]);
+        let words: Vec<&str> = ["serve", "--metrics", "127.0.0.1:0"].into_iter().chain(signed).collect();
+        Self::start(program, &words, data).await
     }
 
     /// Starts the program with these arguments, on any port, and waits until it can serve.
@@ -191,6 +215,10 @@ async fn first_line(
         (line, stdout)
     });
     read.await.map_err(|e| BenchError::because("a server cannot be listened to", e))
+}
+
+fn failed_prefix(error: CheckpointError) -> BenchError {
+    BenchError::because("there is no key for the benchmark", error)
 }
 
 fn last_line(log: &Path) -> String {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use ledger::checkpoint::PrivateKey;
 use tonic::Code;
 use tonic::transport::Channel;
 use uuid::Uuid;
@@ -58,12 +59,22 @@ pub(super) struct Extent {
 impl Site {
     /// Starts a server, unless one is given.
     pub(super) async fn open(place: &Place) -> Result<Self, BenchError> {
+        if let Some(url) = &place.server {
+            let (program, kept) = (place.program.clone(), place.data.is_some());
+            return Ok(Self { url: url.clone(), ledger: own_ledger(), server: None, program, kept });
+        }
+        Self::on(place, DataDir::at(place.data.as_deref())?).await
+    }
+
+    /// Starts a server that signs checkpoints.
+    pub(super) async fn open_signed(place: &Place) -> Result<(Self, PrivateKey), BenchError> {
+        let (data, key) = DataDir::at(place.data.as_deref())?.signed()?;
+        Ok((Self::on(place, data).await?, key))
+    }
+
+    async fn on(place: &Place, data: DataDir) -> Result<Self, BenchError> {
         let ledger = if place.data.is_some() { KEPT_LEDGER.to_owned() } else { own_ledger() };
         let (program, kept) = (place.program.clone(), place.data.is_some());
-        if let Some(url) = &place.server {
-            return Ok(Self { url: url.clone(), ledger, server: None, program, kept });
-        }
-        let data = DataDir::at(place.data.as_deref())?;
         let server = ServerProcess::serve(&program, &data).await?;
         Ok(Self { url: server.grpc().to_owned(), ledger, server: Some((server, data)), program, kept })
     }

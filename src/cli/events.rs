@@ -341,6 +341,7 @@ fn what(fact: &Fact) -> String {
         Fact::DeletionRequested { request, .. }
         | Fact::DeletionApproved { request }
         | Fact::DeletionRejected { request, .. } => request.to_string(),
+        Fact::CheckpointOverridden { source, .. } => source.to_string(),
         Fact::OwnershipTransferred { owner: Some(owner) } => format!("to {owner}"),
         _ => String::new(),
     }

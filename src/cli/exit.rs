@@ -25,6 +25,9 @@ pub enum Failure {
     /// It was called in a wrong way.
     #[error("{0}")]
     Usage(String),
+    /// What was given or found is not what was signed or written.
+    #[error("{0}")]
+    Unverified(String),
     /// What was asked for is not there.
     #[error("{0}")]
     NotFound(String),
@@ -80,7 +83,7 @@ pub fn code(result: &Result<Exit, Failure>) -> u8 {
         Ok(Exit::Done) | Err(Failure::ReaderGone) => 0,
         Ok(Exit::Failed) | Err(Failure::Failed(_)) => 1,
         Err(Failure::Usage(_)) => 2,
-        Ok(Exit::Unverified) => 3,
+        Ok(Exit::Unverified) | Err(Failure::Unverified(_)) => 3,
         Ok(Exit::NotFound) | Err(Failure::NotFound(_)) => 4,
     }
 }
@@ -112,6 +115,7 @@ mod tests {
         assert_eq!(code(&Err(Failure::because("x"))), 1);
         assert_eq!(code(&Err(Failure::Usage(String::new()))), 2);
         assert_eq!(code(&Ok(Exit::Unverified)), 3);
+        assert_eq!(code(&Err(Failure::Unverified(String::new()))), 3);
         assert_eq!(code(&Ok(Exit::NotFound)), 4);
         assert_eq!(code(&Err(Failure::NotFound(String::new()))), 4);
     }

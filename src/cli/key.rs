@@ -1,6 +1,6 @@
 //! `key`: the private key that signs checkpoints, and the public keys that others check them by.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use ledger::checkpoint::Prefix;
@@ -22,6 +22,7 @@ pub struct Keys {
 enum Command {
     Generate(Generate),
     Show(Show),
+    Rotate(Rotate),
 }
 
 /// Makes a private key
@@ -33,6 +34,20 @@ struct Generate {
     /// What the names of the logs that it signs begin with, like a domain that you own
     #[arg(long, value_name = "PREFIX", default_value = "tokenledger.local")]
     origin: Prefix,
+    /// The file to make; it must not exist
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+/// Makes a private key that follows another
+///
+/// The new file also holds a statement, signed by both keys, that the new one follows the old one. A server that is
+/// started with it records that statement in each of its ledgers before it signs with the new key, so that whoever trusts
+/// the old key can go on with the new one. Prints the new public key of the ledger `--ledger`.
+#[derive(Debug, Args)]
+struct Rotate {
+    /// The old private key's file
+    file: PathBuf,
     /// The file to make; it must not exist
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -68,17 +83,24 @@ impl Keys {
     /// Where the file cannot be made or read, or holds no key.
     pub fn run(&self, global: &Global, printer: &mut Printer) -> Result<Exit, Failure> {
         let key = match &self.command {
-            Command::Generate(generate) => {
-                let key =
-                    keyfile::generate(generate.origin.clone(), &generate.out).map_err(Failure::because)?;
+            Command::Generate(Generate { origin, out }) => {
+                let made = keyfile::generate(origin.clone(), out).map_err(Failure::because)?;
+                say(&kept_in(out));
+                made
+            }
+            Command::Rotate(Rotate { file, out }) => {
+                let old = keyfile::read(file).map_err(Failure::because)?;
+                let made = keyfile::rotate(old, out).map_err(Failure::because)?;
+                say(&kept_in(out));
                 say(&format!(
-                    "the private key is in {}; nobody can make it anew, so keep a copy in a safe place",
-                    generate.out.display()
+                    "start the server with `--key {}`, tell those who check the log, and keep the old key no longer than that takes",
+                    out.display()
                 ));
-                key
+                made
             }
             Command::Show(show) => keyfile::read(&show.file).map_err(Failure::because)?,
-        };
+        }
+        .key;
         let verifier = key.verifier(&global.ledger);
         let shown = PublicKey {
             ledger: global.ledger.to_string(),
@@ -93,4 +115,11 @@ impl Keys {
         }
         Ok(Exit::Done)
     }
+}
+
+fn kept_in(path: &Path) -> String {
+    format!(
+        "the private key is in {}; nobody can make it anew, so keep a copy in a safe place",
+        path.display()
+    )
 }

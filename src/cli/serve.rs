@@ -1,17 +1,21 @@
 //! `serve`: the server.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use ledger::anchor::Known;
+use ledger::event::Text;
+use ledger::types::LedgerName;
 
 use super::exit::{Exit, Failure};
-use crate::keyfile;
+use crate::anchors::Trust;
+use crate::keyfile::{self, KeyFile};
+use crate::ledgers::OpenError;
 use crate::notary::Signing;
 use crate::scrub;
-use crate::server::{self, ServeOptions};
+use crate::server::{self, ServeError, ServeOptions};
 
 /// Runs the server until it is asked to stop
 #[derive(Debug, Args)]
@@ -40,6 +44,22 @@ pub struct Serve {
     /// How often to sign a checkpoint at most, while something is new
     #[arg(long, value_name = "TIME", env = "TOKENLEDGER_CHECKPOINT_EVERY", default_value = "100ms", value_parser = super::moment::duration)]
     checkpoint_every: Duration,
+    /// The file that keeps each ledger's newest checkpoint, outside of the data directory; a log that does not go on from
+    /// it is refused. Made where it is not there, while the ledgers are empty
+    #[arg(long, value_name = "FILE", env = "TOKENLEDGER_ANCHOR")]
+    anchor: Option<PathBuf>,
+    /// Makes the anchor file from what the ledgers have now
+    #[arg(long)]
+    anchor_init: bool,
+    /// A file with a signed checkpoint that a ledger must go on from; may be given several times
+    #[arg(long, value_name = "FILE")]
+    expect_checkpoint: Vec<PathBuf>,
+    /// A ledger that may contradict what is known of it, which is recorded in it for ever; may be given several times
+    #[arg(long, value_name = "LEDGER", requires = "override_reason")]
+    override_checkpoint: Vec<LedgerName>,
+    /// Why it may; recorded with it
+    #[arg(long, value_name = "TEXT", requires = "override_checkpoint", value_parser = Text::note)]
+    override_reason: Option<Text>,
 }
 
 /// Whether something is done.
@@ -66,10 +86,26 @@ impl Serve {
     /// # Errors
     /// Where the server cannot start, or had to stop.
     pub async fn run(self) -> Result<Exit, Failure> {
+        // Not left to the parser, to which a file named among the settings is a default.
+        if self.anchor_init && self.anchor.is_none() {
+            return Err(Failure::Usage(
+                "--anchor-init needs to know which file: add `--anchor FILE`".to_owned(),
+            ));
+        }
         let key = self.key.as_deref().map(keyfile::read).transpose().map_err(Failure::because)?;
         let every = self.checkpoint_every;
+        let signing =
+            |KeyFile { key, rotations }| Signing { rotations: rotations.into(), ..Signing::new(key, every) };
+        let expected = self.expect_checkpoint.iter().map(|path| expected(path)).collect::<Result<_, _>>()?;
         let options = ServeOptions {
-            signing: key.map(|key| Signing { key: Arc::new(key), every }),
+            signing: key.map(signing),
+            trust: Trust {
+                anchor: self.anchor,
+                anchor_init: self.anchor_init,
+                expected,
+                overridden: self.override_checkpoint.into_iter().collect(),
+                override_reason: self.override_reason,
+            },
             data: self.data,
             listen: self.listen,
             metrics: self.metrics,
@@ -77,7 +113,16 @@ impl Serve {
             scrub_rate: self.scrub_rate,
             pack: self.pack == Switch::On,
         };
-        let code = server::run(options).await.map_err(Failure::because)?;
+        let code = server::run(options).await.map_err(|error| match error {
+            ServeError::Open(OpenError::Contradicted(_)) => Failure::Unverified(error.to_string()),
+            _ => Failure::because(error),
+        })?;
         Ok(if code == std::process::ExitCode::SUCCESS { Exit::Done } else { Exit::Failed })
     }
+}
+
+/// Reads a checkpoint.
+fn expected(path: &Path) -> Result<Known, Failure> {
+    let note = std::fs::read(path).map_err(|error| Failure::at(path, &error))?;
+    Known::read(&note).map_err(|error| Failure::Failed(format!("{}: {error}", path.display())))
 }

@@ -29,6 +29,9 @@ const NAMES: &[(&str, Option<&str>)] = &[
     ("log-format", Some("serve")),
     ("scrub-rate", Some("serve")),
     ("pack", Some("serve")),
+    ("key", Some("serve")),
+    ("checkpoint-every", Some("serve")),
+    ("anchor", Some("serve")),
 ];
 
 /// A file's settings: names and values, as they would stand behind a flag.

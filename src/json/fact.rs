@@ -243,5 +243,12 @@ enum FactForm {
         #[serde(with = "not_restored")]
         not_restored: Vec<NotRestored>,
     },
+    KeyRotated {
+        note: String,
+    },
+    CheckpointOverridden {
+        source: Text,
+        note: String,
+    },
     Opaque,
 }

@@ -151,6 +151,8 @@ fn facts_about_jobs_and_requests() -> Vec<Fact> {
                 reason: "already_live".into(),
             }],
         },
+        Fact::KeyRotated { note: "one\n\n— two\n".into() },
+        Fact::CheckpointOverridden { source: id("anchor"), note: "one\n\n— two\n".into() },
     ]
 }
 

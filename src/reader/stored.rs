@@ -85,6 +85,8 @@ fn kind(field: u64) -> Option<Kind> {
         80 => Kind::RestorePlanned,
         81 => Kind::RestoreApproved,
         82 => Kind::RestoreCompleted,
+        88 => Kind::KeyRotated,
+        89 => Kind::CheckpointOverridden,
         _ => return None,
     })
 }

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use ledger::checkpoint::PrivateKey;
@@ -10,6 +9,7 @@ use ledger::disk::RealDisk;
 use ledger::entry;
 use ledger::verify::verify;
 use tempfile::TempDir;
+use tokenledger::anchors::Trust;
 use tokenledger::ledgers::OpenError;
 use tokenledger::notary::Signing;
 use tokenledger::server::{Running, ServeError, ServeOptions, start};
@@ -103,7 +103,8 @@ async fn run(dir: &Path, signs: bool) -> Running {
         log_json: false,
         scrub_rate: 8,
         pack: true,
-        signing: signs.then(|| Signing { key: Arc::new(key()), every: Duration::from_millis(20) }),
+        signing: signs.then(|| Signing::new(key(), Duration::from_millis(20))),
+        trust: Trust::default(),
     };
     // A server that stopped in this process lets go of its directory with its last connection, a moment later.
     for _ in 0..50 {

@@ -12,6 +12,8 @@
 mod binary_harness;
 mod harness;
 
+/// A log that does not go on from what is known of it outside of its directory is refused.
+mod anchors;
 /// What is acknowledged is durable, once, and answered alike for ever.
 mod append;
 

@@ -58,6 +58,27 @@ pub trait Disk: Send + Sync + 'static {
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
 }
 
+/// Replaces a whole file, or makes it: whoever reads it, also after a crash, finds the old contents or the new ones. It is
+/// durable when this returns. A file beside it, named `*.tmp`, holds what is being written.
+///
+/// # Errors
+/// As the operating system says; which of the contents it has then is not known.
+pub fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    let mut next = path.as_os_str().to_owned();
+    next.push(".tmp");
+    let next = Path::new(&next);
+    match disk.remove(next) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let file = disk.open(next, Open::New)?;
+    file.write_at(bytes, 0)?;
+    file.sync()?;
+    disk.rename(next, path)?;
+    disk.sync_dir(dir)
+}
+
 /// An open file. Reads and writes name their offset; there is no cursor.
 #[expect(clippy::len_without_is_empty, reason = "a file is asked for its length, never whether it has one")]
 pub trait DiskFile: Send + Sync + 'static {

@@ -353,6 +353,11 @@ impl Reader {
             | M::RestorePlanned(_)
             | M::RestoreApproved(_)
             | M::RestoreCompleted(_) => self.request_fact(fact),
+            M::KeyRotated(m) => Fact::KeyRotated { note: self.own_text("key_rotated.note", &m.note) },
+            M::CheckpointOverridden(m) => Fact::CheckpointOverridden {
+                source: self.text("checkpoint_overridden.source", &m.source),
+                note: self.own_text("checkpoint_overridden.note", &m.note),
+            },
         }
     }
 

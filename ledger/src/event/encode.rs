@@ -456,6 +456,11 @@ fn request_fact(fact: &Fact) -> Option<pb::event::Fact> {
                 not_restored: not_restored.iter().map(not_restored_message).collect(),
             })
         }
+        Fact::KeyRotated { note } => M::KeyRotated(pb::KeyRotated { note: note.clone() }),
+        Fact::CheckpointOverridden { source, note } => M::CheckpointOverridden(pb::CheckpointOverridden {
+            source: source.to_string(),
+            note: note.clone(),
+        }),
         _ => return None,
     })
 }

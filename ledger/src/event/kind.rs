@@ -69,6 +69,8 @@ kinds! {
     RestorePlanned: Fact::RestorePlanned { .. },
     RestoreApproved: Fact::RestoreApproved { .. },
     RestoreCompleted: Fact::RestoreCompleted { .. },
+    KeyRotated: Fact::KeyRotated { .. },
+    CheckpointOverridden: Fact::CheckpointOverridden { .. },
     Opaque: Fact::Opaque,
 }
 
@@ -88,6 +90,8 @@ impl Kind {
                 | Self::RequestRefused
                 | Self::RestorePlanned
                 | Self::RestoreCompleted
+                | Self::KeyRotated
+                | Self::CheckpointOverridden
                 | Self::Opaque
         )
     }

@@ -334,6 +334,10 @@ pub enum Fact {
     RestoreApproved { plan: Uuid, hash: [u8; 32] },
     /// A plan was carried out.
     RestoreCompleted { plan: Uuid, hash: [u8; 32], restored: u32, not_restored: Vec<NotRestored> },
+    /// Checkpoints are signed with another key from now on; the note is signed by both.
+    KeyRotated { note: String },
+    /// The log contradicts a checkpoint that was signed of it, and somebody let the server go on.
+    CheckpointOverridden { source: Text, note: String },
     /// A kind newer than this program.
     Opaque,
 }

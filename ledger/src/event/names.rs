@@ -77,7 +77,8 @@ impl Text {
     }
 
     /// A text that this program wrote itself.
-    pub(crate) fn own(text: &str) -> Self {
+    #[must_use]
+    pub fn own(text: &str) -> Self {
         Self(text.into())
     }
 

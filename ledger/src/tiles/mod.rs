@@ -184,6 +184,11 @@ impl TreeStore {
         Ok(())
     }
 
+    /// What is stored is not used any more; it is made anew by [`TreeStore::catch_up`].
+    pub fn forget(&self) {
+        self.write().doubtful = true;
+    }
+
     /// Adds what the log has and this has not. Where what is stored is doubtful, it is made anew first.
     ///
     /// # Errors

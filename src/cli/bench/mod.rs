@@ -45,6 +45,8 @@ enum What {
     Ledgers(Ledgers),
     /// Appends with a full verify beside it, and without
     Audit(Audit),
+    /// Appends with checkpoints and without, and proves events
+    Proof(Proofs),
     /// A server that does less than a ledger must, to compare with
     #[command(hide = true)]
     FloorServer(FloorServer),
@@ -186,6 +188,18 @@ struct Audit {
 }
 
 #[derive(Debug, Args)]
+struct Proofs {
+    #[command(flatten)]
+    rounds: Rounds,
+    /// How many proofs to ask for
+    #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(1..))]
+    proofs: u64,
+    /// How long each load is
+    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = moment::duration)]
+    duration: Duration,
+}
+
+#[derive(Debug, Args)]
 struct FloorServer {
     #[arg(long, value_enum)]
     kind: FloorName,
@@ -276,6 +290,7 @@ impl What {
             Self::Restart(restart) => print(printer, bench::restart(&restart.options()?)).await,
             Self::Ledgers(ledgers) => print(printer, bench::ledgers(&ledgers.options()?)).await,
             Self::Audit(audit) => print(printer, bench::audit(&audit.options()?)).await,
+            Self::Proof(proofs) => print(printer, bench::proof(&proofs.options()?)).await,
             Self::Append(_) | Self::Query(_) | Self::Tail(_) | Self::Restore(_) | Self::FloorServer(_) => {
                 Ok(())
             }
@@ -396,6 +411,19 @@ impl Audit {
             place: filled.place,
             events: filled.events,
             load: self.senders.load(),
+            rounds: filled.rounds,
+        })
+    }
+}
+
+impl Proofs {
+    fn options(&self) -> Result<bench::ProofOptions, Failure> {
+        let filled = self.rounds.options()?;
+        Ok(bench::ProofOptions {
+            place: filled.place,
+            events: filled.events,
+            proofs: self.proofs,
+            duration: self.duration,
             rounds: filled.rounds,
         })
     }

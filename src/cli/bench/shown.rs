@@ -1,8 +1,8 @@
 //! How what was measured is printed.
 
 use crate::bench::{
-    AuditReport, LedgersReport, QueryReport, RebuildReport, Report, RestartReport, RestoreReport,
-    ServerFigures, TailReport, VerifyReport,
+    AuditReport, LedgersReport, ProofReport, QueryReport, RebuildReport, Report, RestartReport,
+    RestoreReport, ServerFigures, TailReport, VerifyReport,
 };
 use crate::cli::print::{Section, Shown};
 
@@ -260,5 +260,31 @@ shown!(
         ("events a second beside a verify", whole(report.audited_events_per_s)),
         ("verifies that ended meanwhile", report.verifies.to_string()),
         ("entries of the ledger at first", report.entries.to_string()),
+    ]
+);
+
+shown!(
+    ProofReport,
+    &[
+        "batches_signed_of_unsigned",
+        "unary_signed_of_unsigned",
+        "proof_p50_us",
+        "proof_p99_us",
+        "hashes_max",
+        "check_p50_us",
+        "whole_check_p50_us",
+        "entries",
+        "rounds"
+    ],
+    |report| vec![
+        ("batches with tree and checkpoints, of those without", percent(report.batches_signed_of_unsigned)),
+        ("single events, the same", percent(report.unary_signed_of_unsigned)),
+        ("half of the proofs are there within", micros(report.proof_p50_us)),
+        ("99 of 100 within", micros(report.proof_p99_us)),
+        ("the most hashes of a proof", report.hashes_max.to_string()),
+        ("half of them are checked within", micros(report.check_p50_us)),
+        ("99 of 100 within", micros(report.check_p99_us)),
+        ("the same with the signature and the whole file", micros(report.whole_check_p50_us)),
+        ("entries of the ledger", report.entries.to_string()),
     ]
 );

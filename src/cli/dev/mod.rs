@@ -4,7 +4,8 @@ mod night;
 
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
@@ -15,8 +16,16 @@ use super::deletions::quoted;
 use super::exit::{Exit, Failure};
 use super::print::Printer;
 use super::{Global, parse, run};
+use crate::anchors::Trust;
+use crate::keyfile::{self, KeyFile};
+use crate::notary::Signing;
 use crate::server::{self, Running, ServeOptions};
 use crate::wire::pb;
+
+/// What the names of its logs begin with.
+const PREFIX: &str = "tokenledger.local";
+/// How often a checkpoint is signed at most.
+const CHECKPOINT_EVERY: Duration = Duration::from_millis(100);
 
 /// Runs a server with a seeded incident, and prints what to try
 #[derive(Debug, Args)]
@@ -27,6 +36,9 @@ pub struct Dev {
     /// Where to listen; without it, 127.0.0.1:7420, or any port where that is taken
     #[arg(long, value_name = "ADDR:PORT")]
     listen: Option<SocketAddr>,
+    /// The file of the private key that signs checkpoints, made where it is not there; without it, one beside the directory
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
     /// Run what is to be tried at once, and end
     #[arg(long)]
     tour: bool,
@@ -40,6 +52,14 @@ struct Ready {
     ledger: String,
     run: &'static str,
     plan: String,
+    key: String,
+    public_key: String,
+}
+
+/// What the checkpoints are signed with.
+struct Signed {
+    by: PathBuf,
+    verifier: String,
 }
 
 impl Dev {
@@ -50,17 +70,21 @@ impl Dev {
     pub async fn run(self, global: &Global, printer: &mut Printer) -> Result<Exit, Failure> {
         let (data, kept) = self.directory()?;
         let listen = self.listen.unwrap_or_else(free_address);
+        let key = self.key.clone().unwrap_or_else(|| beside(&data));
+        let signing = signing(&key)?;
+        let signed = Signed { by: key, verifier: signing.key.verifier(&global.ledger).to_string() };
         let options = ServeOptions {
+            signing: Some(signing),
+            trust: Trust::default(),
             data,
             listen,
             metrics: None,
             log_json: false,
             scrub_rate: 0,
             pack: true,
-            signing: None,
         };
         let running = server::start(options).await.map_err(Failure::because)?;
-        let result = self.show(global, printer, &running).await;
+        let result = self.show(global, printer, &running, &signed).await;
         running.stop().await;
         drop(kept);
         result
@@ -76,7 +100,13 @@ impl Dev {
         Ok((dir.path().join("data"), Some(dir)))
     }
 
-    async fn show(&self, global: &Global, printer: &mut Printer, running: &Running) -> Result<Exit, Failure> {
+    async fn show(
+        &self,
+        global: &Global,
+        printer: &mut Printer,
+        running: &Running,
+        signed: &Signed,
+    ) -> Result<Exit, Failure> {
         let here = Global { server: format!("http://{}", running.grpc), ..global.clone() };
         tell(&Server::reach(&here).await?).await?;
         let steps = steps(&place(global, &here));
@@ -86,16 +116,33 @@ impl Dev {
         }
         let asked = server::asked_to_stop();
         if printer.is_for_people() {
-            printer.text(&welcome(&here.server, &steps))?;
+            printer.text(&welcome(&here.server, &steps, signed))?;
         } else {
             let (grpc, ledger) = (running.grpc.to_string(), here.ledger.to_string());
             let plan = night::plan().to_string();
-            printer.json(&Ready { ready: true, grpc, ledger, run: night::RUN, plan })?;
+            let (key, public_key) = (signed.by.display().to_string(), signed.verifier.clone());
+            let ready = Ready { ready: true, grpc, ledger, run: night::RUN, plan, key, public_key };
+            printer.json(&ready)?;
             printer.flush()?;
         }
         asked.await;
         Ok(Exit::Done)
     }
+}
+
+/// Where the key of a data directory is kept: not within it.
+fn beside(data: &Path) -> PathBuf {
+    let mut path = data.as_os_str().to_owned();
+    path.push(".key");
+    PathBuf::from(path)
+}
+
+/// Signs with the key in a file, which is made where it is not there.
+fn signing(path: &Path) -> Result<Signing, Failure> {
+    let prefix = || PREFIX.parse().map_err(Failure::because);
+    let found = if path.exists() { keyfile::read(path) } else { keyfile::generate(prefix()?, path) };
+    let KeyFile { key, rotations } = found.map_err(Failure::because)?;
+    Ok(Signing { rotations: rotations.into(), ..Signing::new(key, CHECKPOINT_EVERY) })
 }
 
 /// The usual address, or any port where that is taken.
@@ -190,10 +237,16 @@ fn story() -> String {
     )
 }
 
-fn welcome(url: &str, steps: &[Step]) -> String {
+fn welcome(url: &str, steps: &[Step], signed: &Signed) -> String {
     let tries: Vec<String> =
         steps.iter().map(|step| format!("{}\n  {}", step.purpose, step.command)).collect();
-    format!("tokenledger serves at {url}\n\n{}\n\n{}\n\nCtrl-C ends it.", story(), tries.join("\n\n"))
+    format!(
+        "tokenledger serves at {url}\n\n{}\n\n{}\n\nIts checkpoints are signed with the private key in {}. Others check them by the public one:\n  {}\n\nCtrl-C ends it.",
+        story(),
+        tries.join("\n\n"),
+        signed.by.display(),
+        signed.verifier,
+    )
 }
 
 /// Runs the steps, exactly as they are printed, but for the question to a person.

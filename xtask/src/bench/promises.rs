@@ -299,6 +299,43 @@ pub(super) const PROMISES: &[Promise] = &[
         .map(|bytes| bytes / 1e3)
     ),
     promise!(
+        "signed-batches",
+        "batches of 100 with tree and checkpoints, of those without",
+        AtLeast(0.85),
+        &["proof"],
+        false,
+        |r| figure(r, "proof", "/batches_signed_of_unsigned")
+    ),
+    promise!(
+        "signed-unary",
+        "single events with tree and checkpoints, of those without",
+        AtLeast(0.85),
+        &["proof"],
+        false,
+        |r| figure(r, "proof", "/unary_signed_of_unsigned")
+    ),
+    promise!("proof-hashes", "hashes of a proof at 10 M", AtMost(24.0), &["proof-10m"], true, |r| figure(
+        r,
+        "proof-10m",
+        "/hashes_max"
+    )),
+    promise!(
+        "proof-time",
+        "p50 of a proof at 10 M, asked for over gRPC, us",
+        AtMost(1_000.0),
+        &["proof-10m"],
+        true,
+        |r| figure(r, "proof-10m", "/proof_p50_us")
+    ),
+    promise!(
+        "proof-check",
+        "p50 of the check of a proof at 10 M, us",
+        AtMost(50.0),
+        &["proof-10m"],
+        true,
+        |r| { figure(r, "proof-10m", "/check_p50_us") }
+    ),
+    promise!(
         "restore",
         "an incident of 1,000 accounts brought back, ms",
         AtMost(60_000.0),

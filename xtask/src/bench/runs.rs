@@ -144,6 +144,21 @@ pub(super) const RUNS: &[Run] = &[
         },
     },
     Run {
+        name: "proof",
+        arguments: |scale, data, _| {
+            let events = scale.events(1_000_000);
+            let line = format!("proof --rounds 1 --duration {} --events {events}", scale.time());
+            kept(&line, data, "signed")
+        },
+    },
+    Run {
+        name: "proof-10m",
+        arguments: |scale, data, _| {
+            let line = format!("proof --rounds 1 --duration 500ms --events {}", scale.events(10_000_000));
+            kept(&line, data, "signed-10m")
+        },
+    },
+    Run {
         name: "restore",
         arguments: |scale, _, _| {
             words(&format!("restore --accounts {}", if scale == Scale::Quick { 20 } else { 1_000 }))

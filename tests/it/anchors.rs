@@ -1,0 +1,402 @@
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use ledger::anchor::{Anchors, Contradiction, Known};
+use ledger::checkpoint::{Rotation, VerifierKey};
+use ledger::event::Text;
+use ledger::types::LedgerName;
+use tempfile::TempDir;
+use tokenledger::anchors::{AnchorError, Source, Trust};
+use tokenledger::ledgers::OpenError;
+use tokenledger::notary::Signing;
+use tokenledger::server::{Running, ServeError, ServeOptions, start};
+use tokenledger::wire::pb;
+use tonic::Code;
+
+use crate::binary_harness::{Served, data_of, program, say};
+use crate::harness::{Clients, check_ledger, created, event, key};
+
+async fn serve(data: &Path, trust: Trust) -> Result<Running, ServeError> {
+    let options = ServeOptions {
+        data: data.to_owned(),
+        listen: "127.0.0.1:0".parse().unwrap(),
+        metrics: None,
+        log_json: false,
+        scrub_rate: 0,
+        pack: true,
+        signing: Some(Signing::new(key(), Duration::from_millis(20))),
+        trust,
+    };
+    for _ in 0..50 {
+        match start(options.clone()).await {
+            Err(ServeError::Open(OpenError::InUse(_))) => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            started => return started,
+        }
+    }
+    start(options).await
+}
+
+fn anchored(anchor: &Path) -> Trust {
+    Trust { anchor: Some(anchor.to_owned()), ..Trust::default() }
+}
+
+fn contradicted(started: Result<Running, ServeError>) -> Vec<(Source, Contradiction)> {
+    match started {
+        Err(ServeError::Open(OpenError::Contradicted(found))) => {
+            found.iter().map(|found| (found.source, found.how)).collect()
+        }
+        Err(error) => panic!("{error}"),
+        Ok(_) => panic!("the server has started"),
+    }
+}
+
+async fn append(clients: &Clients, count: u64, name: &str) {
+    let events: Vec<_> =
+        (0..count).map(|n| event(&format!("{name}-{n}"), created(&format!("{name}-{n}")))).collect();
+    for batch in events.chunks(1000) {
+        clients.batch(batch.to_vec(), false).await;
+    }
+}
+
+async fn checkpoint(clients: &Clients, min_size: Option<u64>) -> Result<Known, tonic::Status> {
+    let request = pb::GetCheckpointRequest { min_size, ..Default::default() };
+    let answer = clients.proof.clone().get_checkpoint(request).await?.into_inner();
+    Ok(Known::read(&answer.note).unwrap())
+}
+
+/// The log's end, by a checkpoint that covers it.
+async fn end(clients: &Clients) -> Known {
+    let entries = crate::harness::roots(clients).await[0].2;
+    checkpoint(clients, Some(entries)).await.unwrap()
+}
+
+/// Copies what a backup would; nothing is written meanwhile but what is done in the background.
+fn copy(from: &Path, to: &Path) {
+    let copied = (0..20).any(|_| {
+        let _ = std::fs::remove_dir_all(to);
+        let copied = copy_dir(from, to);
+        if copied.is_err() {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        copied.is_ok()
+    });
+    assert!(copied, "{} can't be copied", from.display());
+}
+
+fn copy_dir(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(to)?;
+    for found in std::fs::read_dir(from)? {
+        let found = found?;
+        let to = to.join(found.file_name());
+        if found.file_type()?.is_dir() {
+            copy_dir(&found.path(), &to)?;
+        } else {
+            std::fs::copy(found.path(), to)?;
+        }
+    }
+    Ok(())
+}
+
+fn setting(name: &str, usual: u64) -> u64 {
+    std::env::var(name).map_or(usual, |n| n.parse().unwrap_or_else(|_| panic!("{name}: a number")))
+}
+
+/// A sequence that looks random and is the same in each run.
+fn next(seed: &mut u64) -> u64 {
+    *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    *seed >> 33
+}
+
+/// `TOKENLEDGER_COPIES=200 TOKENLEDGER_COPIES_ENTRIES=100000` for the whole promise; it prints how long the slowest
+/// refusal took.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_older_copy_and_no_fork_starts_where_one_checkpoint_of_the_log_is_known() {
+    let (copies, entries) = (setting("TOKENLEDGER_COPIES", 12), setting("TOKENLEDGER_COPIES_ENTRIES", 6_000));
+    let dir = tempfile::tempdir().unwrap();
+    let (data, anchor) = (dir.path().join("data"), dir.path().join("anchors"));
+    let running = serve(&data, anchored(&anchor)).await.unwrap();
+    let clients = Clients::connect(running.grpc).await;
+    let mut taken = Vec::new();
+    for n in 0..copies {
+        append(&clients, entries / copies, &format!("a{n}")).await;
+        let to = dir.path().join(format!("copy-{n}"));
+        copy(&data.join("ledgers"), &to.join("ledgers"));
+        taken.push((to, end(&clients).await.checkpoint.tree.size));
+    }
+    append(&clients, 50, "last").await;
+    let known = end(&clients).await;
+    let size = known.checkpoint.tree.size;
+    drop(clients);
+    assert!(running.stop().await);
+    let given = || Trust { expected: vec![known.clone()], ..Trust::default() };
+
+    let (mut seed, mut slowest, mut refusals) = (7, Duration::ZERO, [0_u64; 3]);
+    for (copy, first) in taken {
+        let missing = |source| vec![(source, Contradiction::Missing { first, last: size - 1 })];
+        for (trust, source) in [(anchored(&anchor), Source::Anchor), (given(), Source::Given)] {
+            let began = Instant::now();
+            assert_eq!(contradicted(serve(&copy, trust).await), missing(source));
+            slowest = slowest.max(began.elapsed());
+            refusals[0] += 1;
+        }
+        // The same key goes on in another way, and ends before the log, with as many entries, or behind it.
+        let running = serve(&copy, Trust::default()).await.unwrap();
+        let clients = Clients::connect(running.grpc).await;
+        let more = match next(&mut seed) % 3 {
+            0 => 1 + next(&mut seed) % (size - first - 1),
+            1 => size - first,
+            _ => size - first + 1 + next(&mut seed) % 50,
+        };
+        append(&clients, more, "fork").await;
+        let fork = end(&clients).await.checkpoint.tree;
+        drop(clients);
+        assert!(running.stop().await);
+        assert_eq!(fork.size, first + more);
+        let how = if fork.size < size {
+            Contradiction::Missing { first: fork.size, last: size - 1 }
+        } else {
+            Contradiction::Rewritten { size }
+        };
+        for (trust, source) in [(anchored(&anchor), Source::Anchor), (given(), Source::Given)] {
+            let began = Instant::now();
+            assert_eq!(contradicted(serve(&copy, trust).await), vec![(source, how)]);
+            slowest = slowest.max(began.elapsed());
+            refusals[1 + usize::from(fork.size >= size)] += 1;
+        }
+        std::fs::remove_dir_all(&copy).unwrap();
+    }
+    println!(
+        "refused: {} older copies, {} shorter forks, {} others, of {size} entries; the slowest took {slowest:?}",
+        refusals[0], refusals[1], refusals[2]
+    );
+    // What was refused has changed nothing of what is known, and the log itself goes on.
+    let running = serve(&data, anchored(&anchor)).await.unwrap();
+    assert!(running.stop().await);
+    check_ledger(&data, None).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_override_goes_on_with_what_is_there_and_is_recorded_for_ever() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, anchor, older) =
+        (dir.path().join("data"), dir.path().join("anchors"), dir.path().join("older/data"));
+    let running = serve(&data, anchored(&anchor)).await.unwrap();
+    let clients = Clients::connect(running.grpc).await;
+    append(&clients, 20, "a").await;
+    end(&clients).await;
+    copy(&data.join("ledgers"), &older.join("ledgers"));
+    append(&clients, 20, "b").await;
+    let lost = end(&clients).await;
+    drop(clients);
+    assert!(running.stop().await);
+
+    let overriding = Trust {
+        overridden: [LedgerName::default()].into(),
+        override_reason: Some(Text::note("the disk is gone, the backup of Monday is all we have").unwrap()),
+        expected: vec![lost.clone()],
+        ..anchored(&anchor)
+    };
+    let running = serve(&older, overriding).await.unwrap();
+    let clients = Clients::connect(running.grpc).await;
+    let recorded =
+        clients.events(pb::EventFilter { kind: "CheckpointOverridden".into(), ..Default::default() }).await;
+    // The same note from two sides is one event.
+    assert_eq!(recorded.len(), 1);
+    let event = recorded[0].event.clone().unwrap();
+    assert_eq!((recorded[0].position, event.emitter.as_str()), (21, "tokenledger"));
+    assert!(event.cause.unwrap().reason.contains("backup of Monday"));
+    let Some(pb::event::Fact::CheckpointOverridden(fact)) = event.fact else { panic!("another fact") };
+    assert_eq!((fact.note, fact.source.as_str()), (lost.note.clone(), "anchor"));
+    let now = end(&clients).await;
+    assert!(now.checkpoint.tree.size < lost.checkpoint.tree.size);
+    drop(clients);
+    assert!(running.stop().await);
+    let kept = Anchors::parse(&std::fs::read(&anchor).unwrap()).unwrap();
+    assert_eq!(kept.get(&LedgerName::default()), Some(&now));
+    // From now on this is the log; the other one is not any more.
+    let running = serve(&older, anchored(&anchor)).await.unwrap();
+    assert!(running.stop().await);
+    assert!(!contradicted(serve(&data, anchored(&anchor)).await).is_empty());
+    check_ledger(&older, None).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_that_is_gone_is_missed_and_an_anchor_file_that_is_gone_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, anchor) = (dir.path().join("data"), dir.path().join("anchors"));
+    let running = serve(&data, anchored(&anchor)).await.unwrap();
+    let clients = Clients::connect(running.grpc).await;
+    append(&clients, 3, "a").await;
+    let known = end(&clients).await;
+    drop(clients);
+    assert!(running.stop().await);
+    // A checkpoint that is kept in the directory is known as well.
+    let kept = data.join("ledgers/default/checkpoint");
+    std::fs::rename(data.join("ledgers/default/log"), dir.path().join("log")).unwrap();
+    let missing = Contradiction::Missing { first: 0, last: 3 };
+    assert_eq!(contradicted(serve(&data, Trust::default()).await), vec![(Source::Kept, missing)]);
+    std::fs::remove_file(&kept).unwrap();
+    assert_eq!(contradicted(serve(&data, anchored(&anchor)).await), vec![(Source::Anchor, missing)]);
+    std::fs::rename(data.join("ledgers"), dir.path().join("ledgers")).unwrap();
+    assert_eq!(contradicted(serve(&data, anchored(&anchor)).await), vec![(Source::Anchor, missing)]);
+    let given = Trust { expected: vec![known.clone()], ..Trust::default() };
+    assert_eq!(contradicted(serve(&data, given).await), vec![(Source::Given, missing)]);
+    let _ = std::fs::remove_dir_all(data.join("ledgers"));
+    std::fs::rename(dir.path().join("ledgers"), data.join("ledgers")).unwrap();
+    let _ = std::fs::remove_dir_all(data.join("ledgers/default/log"));
+    std::fs::rename(dir.path().join("log"), data.join("ledgers/default/log")).unwrap();
+
+    std::fs::remove_file(&anchor).unwrap();
+    let absent = serve(&data, anchored(&anchor)).await.err().unwrap();
+    assert!(matches!(absent, ServeError::Open(OpenError::Anchor(AnchorError::Absent(_)))), "{absent}");
+    assert!(!anchor.exists());
+    let running = serve(&data, Trust { anchor_init: true, ..anchored(&anchor) }).await.unwrap();
+    let clients = Clients::connect(running.grpc).await;
+    end(&clients).await;
+    drop(clients);
+    assert!(running.stop().await);
+    let kept = Anchors::parse(&std::fs::read(&anchor).unwrap()).unwrap();
+    assert_eq!(kept.get(&LedgerName::default()).unwrap().checkpoint, known.checkpoint);
+    check_ledger(&data, None).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_checkpoint_is_published_that_the_anchor_file_does_not_hold() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, away) = (dir.path().join("data"), dir.path().join("away"));
+    std::fs::create_dir(&away).unwrap();
+    let anchor = away.join("anchors");
+    let running = serve(&data, anchored(&anchor)).await.unwrap();
+    let clients = Clients::connect(running.grpc).await;
+    append(&clients, 3, "a").await;
+    let known = end(&clients).await;
+    std::fs::remove_dir_all(&away).unwrap();
+    append(&clients, 3, "b").await;
+    let refused = checkpoint(&clients, Some(7)).await.unwrap_err();
+    assert!(refused.message().contains("not published"), "{refused}");
+    assert_ne!(refused.code(), Code::Ok);
+    assert_eq!(checkpoint(&clients, None).await.unwrap(), known, "the last one that is kept is still shown");
+    std::fs::create_dir(&away).unwrap();
+    let newest = end(&clients).await;
+    assert_eq!(newest.checkpoint.tree.size, 7);
+    let kept = Anchors::parse(&std::fs::read(&anchor).unwrap()).unwrap();
+    assert_eq!(kept.get(&LedgerName::default()), Some(&newest));
+    drop(clients);
+    assert!(running.stop().await);
+    check_ledger(&data, None).await;
+}
+
+fn made_key(dir: &TempDir) -> PathBuf {
+    let path = dir.path().join("key");
+    say(&["key", "generate", "--out", path.to_str().unwrap()]).ends(0);
+    path
+}
+
+fn shown_key(path: &Path) -> VerifierKey {
+    say(&["key", "show", path.to_str().unwrap()]).ends(0).stdout.trim().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_program_ends_with_code_3_and_says_which_entries_are_missing_and_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let (key, anchor, note) = (made_key(&dir), dir.path().join("anchors"), dir.path().join("note"));
+    let data = data_of(&dir);
+    let text = |path: &Path| path.to_str().unwrap().to_owned();
+    let words = ["serve", "--listen", "127.0.0.1:0", "--data", &text(&data), "--key", &text(&key)];
+    let (anchor, note, data) = (text(&anchor), text(&note), text(&data));
+    let served = Served::run(dir, &[&words[..], &["--anchor", &anchor]].concat());
+    let clients = served.clients().await;
+    append(&clients, 5, "a").await;
+    let early = end(&clients).await;
+    append(&clients, 5, "b").await;
+    let known = end(&clients).await;
+    drop(clients);
+    let dir = served.stop();
+    std::fs::write(&note, &known.note).unwrap();
+    for known in [&["--anchor", &anchor][..], &["--expect-checkpoint", &note]] {
+        let served = Served::run(below(&dir), &[&words[..], known].concat());
+        drop(served.stop());
+    }
+    // The log is put back to its genesis.
+    std::fs::remove_dir_all(Path::new(&data).join("ledgers/default")).unwrap();
+    let served = Served::run(below(&dir), &words);
+    append(&served.clients().await, 1, "c").await;
+    drop(served.stop());
+    for known in [["--anchor", &anchor], ["--expect-checkpoint", &note]] {
+        let refused = program().args(words).args(known).output().unwrap();
+        let said = String::from_utf8(refused.stderr).unwrap();
+        assert_eq!(refused.status.code(), Some(3), "{said}");
+        assert!(refused.stdout.is_empty());
+        assert!(said.contains("entries from position 2 to 10 are missing"), "{said}");
+        assert!(said.contains("--override-checkpoint"), "{said}");
+    }
+    let words_of_override = ["--anchor", &anchor, "--override-checkpoint", "default"];
+    let refused = program().args(words).args(words_of_override).output().unwrap();
+    assert_eq!(refused.status.code(), Some(2), "an override needs a reason");
+    std::fs::write(&note, "no checkpoint").unwrap();
+    let refused = program().args(words).args(["--expect-checkpoint", &note]).output().unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(early.checkpoint.tree.size < known.checkpoint.tree.size);
+    check_ledger(Path::new(&data), None).await;
+}
+
+/// A directory for the log of another process.
+fn below(dir: &TempDir) -> TempDir {
+    tempfile::tempdir_in(dir.path()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotated_key_is_recorded_in_each_ledger_signed_by_both_before_it_signs() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = made_key(&dir);
+    let (second, third) = (dir.path().join("second"), dir.path().join("third"));
+    let text = |path: &Path| path.to_str().unwrap().to_owned();
+    let data = text(&data_of(&dir));
+    let words = |key: &Path| {
+        ["serve", "--listen", "127.0.0.1:0", "--data", &data, "--key", &text(key)].map(str::to_owned)
+    };
+    let run = |dir: TempDir, key: &Path| {
+        let words = words(key);
+        Served::run(dir, &words.each_ref().map(String::as_str))
+    };
+    let served = run(dir, &first);
+    let clients = served.clients().await;
+    append(&clients, 5, "a").await;
+    let old = end(&clients).await;
+    drop(clients);
+    let dir = served.stop();
+    let rotated = say(&["key", "rotate", &text(&first), "--out", &text(&second)]).ends(0);
+    assert_eq!(rotated.stdout.trim().parse::<VerifierKey>().unwrap(), shown_key(&second));
+    assert!(!rotated.stderr.contains("PRIVATE"), "{rotated:?}");
+    say(&["key", "rotate", &text(&second), "--out", &text(&third)]).ends(0);
+    let again = say(&["key", "rotate", &text(&first), "--out", &text(&second)]).ends(1);
+    assert!(again.stderr.contains("exists"), "{again:?}");
+
+    // The second key was never used by this server; the third one follows the first by way of it.
+    let mut dir = dir;
+    for _ in 0..2 {
+        let served = run(dir, &third);
+        let clients = served.clients().await;
+        let new = end(&clients).await;
+        let (first, third) = (shown_key(&first), shown_key(&third));
+        assert!(third.open(new.note.as_bytes()).is_ok() && first.open(new.note.as_bytes()).is_err());
+        assert!(first.open(old.note.as_bytes()).is_ok());
+        let recorded =
+            clients.events(pb::EventFilter { kind: "KeyRotated".into(), ..Default::default() }).await;
+        let mut trusted = first;
+        for event in &recorded {
+            let Some(pb::event::Fact::KeyRotated(fact)) = event.event.clone().unwrap().fact else {
+                panic!("another fact")
+            };
+            trusted = Rotation::parse(&fact.note).unwrap().follow(&trusted).unwrap();
+        }
+        assert_eq!((recorded.len(), &trusted), (2, &third), "once each, however often it starts");
+        assert!(new.checkpoint.tree.size >= recorded[1].position + 1, "the checkpoint covers them");
+        drop(clients);
+        dir = served.stop();
+    }
+    let served = run(dir, &third);
+    served.check().await;
+}
