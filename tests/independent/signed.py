@@ -163,19 +163,22 @@ class Checkpoint:
 class Keys:
     """The keys that a reader trusts. Without any for a ledger, its roots are compared, and signatures are not."""
 
-    def __init__(self, lines=(), witnesses=()):
+    def __init__(self, lines=(), witnesses=(), old=()):
         self.logs, self.witnesses = [Key(line) for line in lines], [Key(line) for line in witnesses]
-        if any(key.kind != LOG_KEY for key in self.logs):
+        self.old = [Key(line) for line in old]
+        if any(key.kind != LOG_KEY for key in [*self.logs, *self.old]):
             raise Bad("a log's key has type 1; that of a witness is given with --witness")
         if any(key.kind != WITNESS_KEY for key in self.witnesses):
             raise Bad("a witness's key has type 4")
 
-    def of(self, ledger):
-        return [key for key in self.logs if key.name.rsplit("/", 1)[-1] == ledger]
+    def of(self, ledger, old=False):
+        keys = [*self.logs, *self.old] if old else self.logs
+        return [key for key in keys if key.name.rsplit("/", 1)[-1] == ledger]
 
-    def check(self, checkpoint):
-        """Whether a key of the log has signed; `Bad` where there are keys, and none of them has."""
-        keys = self.of(checkpoint.ledger)
+    def check(self, checkpoint, old=False):
+        """Whether a key of the log has signed; `Bad` where there are keys, and none of them has. Keys that were rotated are
+        good for what somebody kept (`old`), and not for what the log says of itself now."""
+        keys = self.of(checkpoint.ledger, old)
         if keys and checkpoint.origin not in [key.name for key in keys]:
             raise Bad(f"it is that of {checkpoint.origin}, not of {keys[0].name}")
         # Each is asked: a spoiled line of one key is not made good by another.
@@ -194,8 +197,9 @@ class Keys:
 
 
 def believed(raw, keys):
+    """The checkpoint of a note that somebody kept."""
     checkpoint = Checkpoint(raw)
-    keys.check(checkpoint)
+    keys.check(checkpoint, old=True)
     return checkpoint
 
 

@@ -2,7 +2,7 @@
 """Checks the ledgers of a data directory, or an export of one, knowing nothing but docs/format.md and C2SP.
 
     pip install blake3 zstandard cryptography
-    python3 verify.py DIR [--key VKEY] [--checkpoint FILE] [--anchor FILE] [--receipt FILE] [--kept DIR] [--witness VKEY]
+    python3 verify.py DIR [--key VKEY]... [--checkpoint FILE] [--anchor FILE] [--receipt FILE] [--kept DIR] [--witness VKEY]
 
 It shares no code with tokenledger. It recomputes the link of every entry and the tree over them, and accounts for every
 byte of every file below ledgers/*/log, or of the export. What was signed is held against that tree: the checkpoint in the
@@ -951,11 +951,22 @@ class Ledger:
             self.torn_bytes = segment.torn_bytes
 
 
+OPTIONS = [
+    ("key", "VKEY", "the key that signs a ledger's checkpoints, as `tokenledger key show` prints it"),
+    ("old-key", "VKEY", "one that it follows: good for what was kept, not for the checkpoint in DIR"),
+    ("witness", "VKEY", "the key of a witness, which must have cosigned the checkpoint in DIR"),
+    ("checkpoint", "FILE", "a signed checkpoint that somebody kept"),
+    ("anchor", "FILE", "a server's file of anchors"),
+    ("receipt", "FILE", "a proof of an event (tlog-proof)"),
+    ("kept", "DIR", "an older export, of which the checkpoint and tile/0 suffice: names positions exactly"),
+]
+
+
 def options_of(arguments):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("directory")
-    for name in ["key", "witness", "checkpoint", "anchor", "receipt", "kept"]:
-        parser.add_argument(f"--{name}", action="append", default=[])
+    for name, value, about in OPTIONS:
+        parser.add_argument(f"--{name}", action="append", default=[], metavar=value, help=about)
     options = parser.parse_args(arguments)
     options.directory = os.path.normpath(options.directory)
     if not os.path.isdir(options.directory):
@@ -1026,7 +1037,7 @@ def summary(ledger):
 def main(arguments):
     options = options_of(arguments[1:])
     try:
-        keys = signed.Keys(options.key, options.witness)
+        keys = signed.Keys(options.key, options.witness, options.old_key)
     except signed.Bad as bad:
         print(bad, file=sys.stderr)
         return 2

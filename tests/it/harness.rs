@@ -358,16 +358,18 @@ pub fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/independent").join(name)
 }
 
-/// Runs the independent checker, where Python and its packages are there, with the key of each ledger that signs.
+/// Runs the independent checker, where Python and its packages are there, with the key of each ledger that signs with
+/// [`key`].
 pub fn independent(data: &Path) {
     let Some(python) = python() else { return };
     let mut command = std::process::Command::new(python);
     command.arg(script("verify.py")).arg(data);
     for ledger in std::fs::read_dir(data.join("ledgers")).unwrap() {
         let ledger = ledger.unwrap();
-        if ledger.path().join("checkpoint").exists() {
-            let name = ledger.file_name().into_string().unwrap().parse().unwrap();
-            command.arg("--key").arg(key().verifier(&name).to_string());
+        let Ok(note) = std::fs::read(ledger.path().join("checkpoint")) else { continue };
+        let verifier = key().verifier(&ledger.file_name().into_string().unwrap().parse().unwrap());
+        if verifier.open(&note).is_ok() {
+            command.arg("--key").arg(verifier.to_string());
         }
     }
     let output = command.output().unwrap();

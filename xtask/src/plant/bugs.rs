@@ -31,6 +31,8 @@ use Change::{LeftOut, Reads, Says};
 const PROOF: &str = "ledger/src/proof.rs";
 const TREE_PROOF: &str = "ledger/src/tree/proof.rs";
 const CHECKPOINT: &str = "ledger/src/checkpoint.rs";
+const ROTATION: &str = "ledger/src/checkpoint/rotation.rs";
+const ANCHOR: &str = "ledger/src/anchor.rs";
 const TILES: &str = "ledger/src/tiles/mod.rs";
 const SOUND: &str = "ledger/src/verify/sound.rs";
 const JOIN: &str = "ledger/src/verify/join.rs";
@@ -38,6 +40,7 @@ const WALK: &str = "ledger/src/verify/walk.rs";
 const FOOTER: &str = "ledger/src/verify/footer.rs";
 
 const CHECKPOINTS: &[&str] = &["checkpoint::"];
+const ANCHORS: &[&str] = &["anchor::"];
 const PROOFS: &[&str] = &["proof::"];
 const TILES_TESTS: &[&str] = &["tiles::"];
 const JUDGE: &[&str] = &["verify::tests::damages::", "verify::tests::fast::"];
@@ -190,6 +193,43 @@ pub(super) const BUGS: &[Bug] = &[
         anchor: "self.last = Some(tree);",
         change: LeftOut,
         tests: CHECKPOINTS,
+    },
+    // Keys that follow others, and what is known from outside.
+    Bug {
+        name: "accept-half-a-rotation",
+        file: ROTATION,
+        anchor: "in_order(&signed) && others.is_empty()",
+        change: Says("!signed.is_empty()"),
+        tests: CHECKPOINTS,
+    },
+    Bug {
+        name: "accept-an-old-key",
+        file: ROTATION,
+        anchor: "of_this && key.key == self.old.key",
+        change: Says("of_this"),
+        tests: CHECKPOINTS,
+    },
+    Bug {
+        name: "follow-another-name",
+        file: ROTATION,
+        anchor: "is_some_and(|rest| rest.starts_with('/'))",
+        change: Reads("is_some_and(|rest| rest.starts_with('/') || PLANTED)"),
+        tests: CHECKPOINTS,
+    },
+    Bug { name: "a-shorter-log-will-do", file: ANCHOR, anchor: "size < known", change: Says("false"), tests: ANCHORS },
+    Bug {
+        name: "any-log-of-that-size-will-do",
+        file: ANCHOR,
+        anchor: "(root_at(known)? != root)",
+        change: Says("root_at(known)?; false"),
+        tests: ANCHORS,
+    },
+    Bug {
+        name: "anchor-of-another-log",
+        file: ANCHOR,
+        anchor: "known.ledger().as_ref() != Some(&ledger)",
+        change: Says("false"),
+        tests: ANCHORS,
     },
     // The stored tree.
     Bug {

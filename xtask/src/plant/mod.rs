@@ -176,7 +176,11 @@ impl Program {
     fn test(&self, awake: Option<&str>, filters: &[&str]) -> io::Result<Outcome> {
         let printed = self.directory.with_file_name("printed");
         let mut command = Command::new(&self.tests);
-        command.args(filters).args(SLOW.iter().flat_map(|slow| ["--skip", slow])).current_dir(&self.directory).env_remove(AWAKE);
+        command
+            .args(filters)
+            .args(SLOW.iter().flat_map(|slow| ["--skip", slow]))
+            .current_dir(&self.directory)
+            .env_remove(AWAKE);
         command.stdin(Stdio::null()).stdout(std::fs::File::create(&printed)?).stderr(Stdio::null());
         if let Some(bug) = awake {
             command.env(AWAKE, bug);
