@@ -19,6 +19,7 @@ At the end the same edits are shown to checkers that leave something out; each m
 """
 
 import argparse
+import base64
 import contextlib
 import io
 import os
@@ -148,10 +149,14 @@ class Edit:
         self.place, self.kind, self.level = rng.choice(PLACES), rng.choice(KINDS), rng.choice(LEVELS)
         self.has_key = rng.random() < 0.5
         self.forgery = rng.choice(FORGERIES) if self.level == "all" and not self.has_key else "left"
-        needs_one = self.has_key or self.forgery != "left"
+        # What is not wholly computed anew is seen without anything from outside, if an entry follows it or it is signed.
+        needs_one = self.level == "all" and (self.has_key or self.forgery != "left")
         self.catcher = honest.catcher(rng, rng.choice(CATCHERS)) if needs_one else None
         self.catches = self.catcher.source if self.catcher else None
-        self.end = self.catcher.size if needs_one else len(honest.entries)
+        self.end = self.catcher.size if needs_one else len(honest.entries) - self.has_key
+        # An auditor may have taken the forged checkpoint as well; a careless forger numbers nothing anew in an export.
+        self.told = needs_one and self.has_key and rng.random() < 0.3
+        self.careless = self.place == "export" and self.kind != "bit" and needs_one and self.has_key and rng.random() < 0.3
         self.first = rng.randrange(self.end)
         self.other = rng.randrange(self.end)
         if self.kind == "swap":
@@ -186,7 +191,7 @@ class Edit:
         fresh = lambda entry: forge.with_id(entry, self.rng.randbytes(16))
         entries = self.applied(self.honest.entries, flipped, fresh)
         if self.level == "all":
-            return forge.relinked(entries)
+            return forge.relinked(entries, numbered=not self.careless)
         last, sound = forge.recorded_of(entries[0]), []
         for position, entry in enumerate(entries):
             last = max(last, forge.recorded_of(entry))
@@ -205,6 +210,9 @@ class Edit:
             old = self.honest.note
             return forge.text_for(self.honest.signer.name, leaves) + old[old.rindex(b"\n\n") + 1 :]
         return self.honest.note
+
+    def checkpoint_name(self):
+        return "checkpoint" if self.place == "export" else os.path.join("ledgers", "default", "checkpoint")
 
     def write(self, directory):
         getattr(self, f"write_{self.place}")(directory)
@@ -326,10 +334,18 @@ def named(problem):
     return position, position, True
 
 
-def judge(edit, directory, statements):
+def judge(edit, directory, known):
     """The problems that the checker finds, all ledgers together."""
-    keys = edit.honest.watched if edit.has_key and "witness" in str(edit.catches) else edit.honest.keys
-    return [problem for one in verify.judged(directory, keys, statements) for problem in one.problems]
+    return [problem for one in verify.judged(directory, edit.honest.keys, known) for problem in one.problems]
+
+
+def statements(edit, directory):
+    """What the checker is given from outside."""
+    known = [edit.catcher] if edit.catcher and not edit.careless else []
+    if edit.told and known:
+        with open(os.path.join(directory, edit.checkpoint_name()), "rb") as file:
+            known.append(signed.Statement("the forger's", signed.Checkpoint(file.read())))
+    return known
 
 
 def tried(honest, seed, count, work, second=True):
@@ -339,9 +355,9 @@ def tried(honest, seed, count, work, second=True):
         edit = Edit(honest, rng)
         directory = os.path.join(work, "edited")
         edit.write(directory)
-        first = Verdict(edit, judge(edit, directory, [edit.catcher] if edit.catcher else []))
+        first = Verdict(edit, judge(edit, directory, statements(edit, directory)))
         again = None
-        if second and edit.level == "all" and first.how != "missed":
+        if second and edit.level == "all" and not edit.careless and first.how != "missed":
             again = Verdict(edit, judge(edit, directory, [honest.newest_kept(edit.end)]))
         yield edit, first, again
 
@@ -359,10 +375,11 @@ def replaced(owner, name, value):
         setattr(owner, name, before)
 
 
-def believing_tiles(export, name, data, first, width, leaves):
+def believing_tiles(export, name, data, first, width):
     """Compares roots, and never hashes a body: what immudb's auditor did."""
+    leaves = tiles.read_tile(export.directory, name.replace("entries", "0", 1), 32) or b""
     for position in range(first, first + width):
-        export.leaves[position] = (leaves or b"")[32 * (position - first) :][:32]
+        export.leaves[position] = leaves[32 * (position - first) :][:32]
     export.entries = first + width
 
 
@@ -390,9 +407,8 @@ def missed_by(honest, name, weakening, seed, count, work):
         for _ in range(count):
             edit = Edit(honest, rng)
             edit.write(os.path.join(work, "edited"))
-            given = [] if name.startswith("nothing") or not edit.catcher else [edit.catcher]
-            if name.startswith("any signature"):
-                given = []
+            alone = name.startswith(("nothing", "any signature"))
+            given = [] if alone else statements(edit, os.path.join(work, "edited"))
             missed += not judge(edit, os.path.join(work, "edited"), given)
         return missed
 
@@ -400,30 +416,68 @@ def missed_by(honest, name, weakening, seed, count, work):
 # ---- the report ---------------------------------------------------------------------------------------------------
 
 
-def accepted(honest, directory, *arguments):
-    """Whether the checker, as it is called from a shell, accepts an honest directory with all that is known of it."""
-    known = [f"--receipt={path}" for path in honest.files["receipt"]]
-    known += [f"--checkpoint={path}" for path in honest.files["note"]]
+def answers(code, directory, *arguments):
+    """Whether the checker, as it is called from a shell, ends with a code."""
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
-        code = verify.main(["verify.py", directory, f"--key={honest.signer.verifier()}", *known, *arguments])
-    if code != 0:
-        print(f"{directory}, which is honest, is not accepted:\n{out.getvalue()}")
-    return code == 0
+        actual = verify.main(["verify.py", directory, *arguments])
+    if actual != code:
+        print(f"{directory} is answered with {actual}, not {code}:\n{out.getvalue()}")
+    return actual == code
 
 
 def controls(honest, work):
-    """The honest ledger, as it is, in other segments, exported; and with a witness's name under its checkpoint."""
-    relaid, export = os.path.join(work, "relaid"), os.path.join(work, "export")
+    """What is honest is accepted: as it is, in other segments, exported, with a witness's name under its checkpoint, with
+    tiles of earlier checkpoints; and what lacks a witness or the right key, or whose older tiles were changed, is not."""
+    key, witness = f"--key={honest.signer.verifier()}", f"--witness={honest.witness.verifier()}"
+    stranger = honest.stranger.verifier()
+    known = [f"--receipt={path}" for path in honest.files["receipt"]]
+    known += [f"--checkpoint={path}" for path in honest.files["note"]]
+    relaid, export, bare = (os.path.join(work, name) for name in ["relaid", "export", "bare"])
+    forge.write_export(bare, honest.export, honest.note)
     forge.write_ledger(relaid, forge.stretches(honest.entries, honest.plan), honest.note)
     forge.write_export(export, honest.export, forge.cosigned(honest.note, honest.witness))
     anchor = os.path.join(work, "anchor")
     forge.write(anchor, forge.anchor_for(honest.note))
     kept = honest.newest_kept(1).source
-    known = [f"--anchor={anchor}", f"--kept={kept}"]
-    good = [accepted(honest, directory, *known) for directory in [honest.options.data, relaid, export]]
-    good.append(accepted(honest, export, f"--witness={honest.witness.verifier()}"))
+    known += [f"--anchor={anchor}", f"--kept={kept}"]
+    good = [answers(0, directory, key, *known) for directory in [honest.options.data, relaid, export]]
+    old = [f"--key={stranger}", f"--old-key={honest.signer.verifier()}", *known]
+    good += [answers(0, directory, key) for directory in [honest.options.data, bare]]
+    good.append(answers(0, export, key, witness))
+    for directory in [relaid, bare]:
+        good += [answers(1, directory, key, witness), answers(1, directory, *old)]
+    good += [answers(1, relaid, key, f"--receipt={path}") for path in changed_receipts(honest, work)]
+    changed = {name: data[:-1] + bytes([data[-1] ^ 1]) for name, data in forge.tiles_over(honest.leaves).items()}
+    forge.write_export(os.path.join(work, "changed"), changed, honest.note)
+    good.append(answers(1, relaid, key, "--kept=" + os.path.join(work, "changed")))
+    for name, data in older_tiles(honest.entries).items():
+        forge.write(os.path.join(export, name), data)
+    good.append(answers(0, export, key, *known))
+    for name, data in older_tiles(honest.entries).items():
+        forge.write(os.path.join(export, name), data[:-1] + bytes([data[-1] ^ 1]))
+        good.append(answers(1, export, key))
+        forge.write(os.path.join(export, name), data)
     return all(good)
+
+
+def changed_receipts(honest, work):
+    """A receipt with a bit of its entry changed, and each of its hashes."""
+    with open(honest.files["receipt"][0], "rb") as file:
+        lines = file.read().split(b"\n")
+    for number in [1, *range(3, lines.index(b""))]:
+        word, _, data = lines[number].rpartition(b" ")
+        raw = bytearray(base64.b64decode(data))
+        raw[-1] ^= 1
+        line = word + (b" " if word else b"") + base64.b64encode(raw)
+        path = os.path.join(work, f"changed-{number}")
+        forge.write(path, b"\n".join([*lines[:number], line, *lines[number + 1 :]]))
+        yield path
+
+
+def older_tiles(entries):
+    """What an export of seven entries fewer had, and this one has no longer."""
+    return {name: data for name, data in forge.export_of(entries[:-7]).items() if ".p/" in name}
 
 
 def report(rows):

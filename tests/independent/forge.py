@@ -48,13 +48,14 @@ def with_id(entry, event_id):
     return entry[:69] + event_id + entry[85:]
 
 
-def relinked(entries):
+def relinked(entries, numbered=True):
     """The entries as a chain: positions, links, and times that never fall."""
     chain, link, recorded = [], bytes(32), -(2**63)
     for position, entry in enumerate(entries):
         recorded = max(recorded, recorded_of(entry))
         times = struct.pack("<q", recorded)
-        entry = with_position(entry, position)[:29] + link + times + entry[69:]
+        entry = with_position(entry, position) if numbered else entry
+        entry = entry[:29] + link + times + entry[69:]
         link = link_of(entry)
         chain.append(entry)
     return chain
@@ -171,7 +172,7 @@ class Stretch:
         return body + struct.pack("<I", len(body) + 12) + b"TKLFOOTE"
 
 
-def stretches(entries, plan, chained=True):
+def stretches(entries, plan):
     """The segments for entries: `plan` has a kind and how many entries it holds; the last takes what is left."""
     uid, found, tree, first, before = entries[0][1:17], [], verify.Tree(), 0, bytes(32)
     for number, (kind, count) in enumerate(plan):

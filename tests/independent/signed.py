@@ -259,26 +259,28 @@ def anchors(source, raw, keys):
 
 
 def contradictions(statements, own, seen):
-    """(first position, last, statement, reason) of all that a log, as it was `seen`, contradicts.
+    """(first position, last, statement, reason) of all that a log, as it was `seen`, contradicts. `own` is what lies beside the
+    log, and may be as forged as it.
 
     Hashes tell that something differs below a root, not where. So this names the first subtree with a known root in which
-    it does, less what a smaller checkpoint from outside with the right root shows to be untouched. A receipt's own entry, and
-    each leaf of an older export, is such a subtree with one entry. `own` is what lies beside the log, and may be as forged."""
+    it does. A receipt's own entry, and each leaf of an older export, is such a subtree with one entry. What another
+    statement with the right root covers is named too, but not left out: two statements may be of two histories."""
     agrees = lambda statement: seen.subtree(0, statement.size) == statement.root
-    sizes = [statement.size for statement in statements if agrees(statement)]
+    right = max((one for one in statements if agrees(one)), key=lambda one: one.size, default=None)
     for statement in [*statements, *([own] if own else [])]:
         if agrees(statement):
             continue
-        good = max((size for size in sizes if size < statement.size), default=0)
-        wrong = [(start, end) for start, end, hash_ in statement.parts if seen.subtree(start, end) != hash_ and end > good]
-        start, end = wrong[0] if wrong else (good, statement.size)
+        wrong = [(start, end) for start, end, hash_ in statement.parts if seen.subtree(start, end) != hash_]
         reason = "does not hold the entries that were signed"
         if statement.size > seen.size:
             reason = f"has only {seen.size} of them"
         reason = f"{statement.source} is signed over {statement.size} entries, and this log {reason}"
-        if own and agrees(own):
+        if right:
+            reason += f", though it holds the {right.size} of {right.source}"
+        elif own and agrees(own):
             reason += ", though the checkpoint beside it says otherwise: two histories were signed"
-        yield max(start, good), end - 1, statement, reason
+        start, end = wrong[0] if wrong else (0, statement.size)
+        yield start, max(end - 1, start), statement, reason
         place = statement.place
         if place is not None and (place, place + 1) in wrong[1:]:
             yield place, place, statement, f"{statement.source} is the receipt of another entry"

@@ -4,8 +4,8 @@
     tile/entries/N[.p/W]          up to 256 entries, each behind its length (2 bytes, big-endian)
     tile/L/N[.p/W]                up to 256 hashes of level L: leaves, then the roots over 256, 65,536, ... entries
 
-Every entry is hashed, and held against the tile of its leaves, the link in the entry after it and the position that it
-names; every tile is computed anew from the entries, and so is the root that the checkpoint signs.
+Every entry is hashed, and held against the link in the entry after it and the position that it names; every tile is
+computed anew from the entries, and so is the root that the checkpoint signs.
 """
 
 import os
@@ -132,7 +132,7 @@ class Export:
 
     def bundles(self, size):
         for name, first, width in names_for("entries", size):
-            data, leaves = read_tile(self.directory, name, 0), read_tile(self.directory, name.replace("entries", "0", 1), 32)
+            data = read_tile(self.directory, name, 0)
             if data is None:
                 self.problem(first, name, 0, f"the bundle of positions {first} to {first + width - 1} is missing")
                 name = self.another(first // WIDTH)
@@ -140,14 +140,14 @@ class Export:
             if data is None:
                 self.link = None
             else:
-                self.bundle(name, data, first, width, leaves)
+                self.bundle(name, data, first, width)
 
     def another(self, number):
         """The longest bundle that is there, of those that begin where a missing one does."""
         names = [name for name, (level, n, _) in self.files.items() if (level, n) == ("entries", number)]
         return max(names, key=lambda name: self.files[name][2], default=None)
 
-    def bundle(self, name, data, first, width, leaves):
+    def bundle(self, name, data, first, width):
         """Judges one bundle."""
         at = 0
         for position in range(first, first + width):
@@ -159,8 +159,6 @@ class Export:
                 self.link = None
                 return
             self.take(position, entry, name, at)
-            if leaves is not None and leaves[32 * (position - first) :][:32] != self.leaves[position]:
-                self.problem(position, name, at, "the entry is not the one whose hash its tile holds")
             at += 2 + size
         if at < len(data) and self.files.get(name, (0, 0, 0))[2] == width:
             self.problem(first + width, name, at, "the bundle goes on behind its entries")
