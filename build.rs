@@ -26,10 +26,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_build::manual::Builder::new().build_client(false).compile(&[answers(&files)?]);
     let mut config = prost_build::Config::new();
     config.enable_type_names();
+    config.bytes([STORED]);
     builder.compile_fds_with_config(files, config)?;
     println!("cargo::rerun-if-changed=proto");
     Ok(())
 }
+
+/// Messages that hold so many stored bytes that these are handed on and not copied.
+const STORED: &str = ".tokenledger.v1.StreamEntriesResponse";
 
 /// Calls whose answers hold so many events that they are sent as bytes, without being made into messages first.
 const ENCODED: [&str; 2] = ["ListEvents", "TailEvents"];

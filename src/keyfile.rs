@@ -6,6 +6,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
+use ledger::checkpoint::cosignature::CosignerSecret;
 use ledger::checkpoint::{CheckpointError, Prefix, PrivateKey, Rotation};
 
 /// The bits of a file's mode that let anybody but its owner in.
@@ -57,8 +58,18 @@ pub enum KeyFileError {
 /// See [`KeyFileError`].
 pub fn generate(prefix: Prefix, path: &Path) -> Result<KeyFile, KeyFileError> {
     let file = KeyFile { key: new_key(prefix)?, rotations: Vec::new() };
-    make(&file, path)?;
+    make(&file.text(), path)?;
     Ok(file)
+}
+
+/// Makes a new key of a witness, and the file that holds it; both are durable then.
+///
+/// # Errors
+/// See [`KeyFileError`].
+pub fn generate_cosigner(name: Prefix, path: &Path) -> Result<CosignerSecret, KeyFileError> {
+    let key = CosignerSecret::new(name, &seed()?);
+    make(&format!("{}\n", key.to_secret_line()), path)?;
+    Ok(key)
 }
 
 /// Makes a new key that follows another, and the file that holds it.
@@ -71,22 +82,32 @@ pub fn rotate(old: KeyFile, path: &Path) -> Result<KeyFile, KeyFileError> {
     let rotation = Rotation::sign(&old, &key);
     rotations.push(rotation.map_err(|error| KeyFileError::Key(path.display().to_string(), error))?);
     let file = KeyFile { key, rotations };
-    make(&file, path)?;
+    make(&file.text(), path)?;
     Ok(file)
 }
 
 fn new_key(prefix: Prefix) -> Result<PrivateKey, KeyFileError> {
-    let mut seed = [0; 32];
-    getrandom::fill(&mut seed).map_err(KeyFileError::Random)?;
-    Ok(PrivateKey::new(prefix, &seed))
+    Ok(PrivateKey::new(prefix, &seed()?))
 }
 
-fn make(key: &KeyFile, path: &Path) -> Result<(), KeyFileError> {
+fn seed() -> Result<[u8; 32], KeyFileError> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(KeyFileError::Random)?;
+    Ok(seed)
+}
+
+impl KeyFile {
+    fn text(&self) -> String {
+        let rotations: String = self.rotations.iter().map(Rotation::note).collect();
+        format!("{}\n{rotations}", self.key.to_secret_line())
+    }
+}
+
+fn make(text: &str, path: &Path) -> Result<(), KeyFileError> {
     let shown = path.display().to_string();
     let made = || -> io::Result<()> {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-        let rotations: String = key.rotations.iter().map(Rotation::note).collect();
-        file.write_all(format!("{}\n{rotations}", key.key.to_secret_line()).as_bytes())?;
+        file.write_all(text.as_bytes())?;
         file.sync_all()?;
         let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
         File::open(dir)?.sync_all()
@@ -103,6 +124,20 @@ fn make(key: &KeyFile, path: &Path) -> Result<(), KeyFileError> {
 /// # Errors
 /// See [`KeyFileError`]; also where others than the file's owner may read it.
 pub fn read(path: &Path) -> Result<KeyFile, KeyFileError> {
+    parse(&text(path)?).map_err(|error| KeyFileError::Key(path.display().to_string(), error))
+}
+
+/// Reads the key of a witness.
+///
+/// # Errors
+/// See [`KeyFileError`]; also where others than the file's owner may read it.
+pub fn read_cosigner(path: &Path) -> Result<CosignerSecret, KeyFileError> {
+    let text = text(path)?;
+    CosignerSecret::from_secret_line(text.strip_suffix('\n').unwrap_or(&text))
+        .map_err(|error| KeyFileError::Key(path.display().to_string(), error))
+}
+
+fn text(path: &Path) -> Result<String, KeyFileError> {
     let shown = path.display().to_string();
     let failed = |error| KeyFileError::Io(shown.clone(), error);
     let file = File::open(path).map_err(failed)?;
@@ -112,7 +147,7 @@ pub fn read(path: &Path) -> Result<KeyFile, KeyFileError> {
     }
     let mut text = String::new();
     file.take(FILE_BYTES_MAX).read_to_string(&mut text).map_err(failed)?;
-    parse(&text).map_err(|error| KeyFileError::Key(shown, error))
+    Ok(text)
 }
 
 fn parse(text: &str) -> Result<KeyFile, CheckpointError> {

@@ -4,6 +4,8 @@
 pub mod bench;
 pub mod cli;
 
+pub mod audit;
+
 pub mod server;
 
 pub mod grpc;
@@ -24,6 +26,8 @@ pub mod reader;
 pub mod restorer;
 pub mod writer;
 
+pub mod witness;
+
 pub mod projection;
 pub mod store;
 
@@ -33,3 +37,4 @@ pub mod keyfile;
 pub mod metrics;
 pub mod packer;
 pub mod priority;
+pub mod whole;

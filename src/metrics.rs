@@ -24,6 +24,13 @@ struct ByRule {
     reason: String,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ByWitness {
+    ledger: String,
+    witness: String,
+    reason: &'static str,
+}
+
 type Count = Family<ByLedger, Counter>;
 type Level = Family<ByLedger, Gauge<i64, AtomicI64>>;
 
@@ -39,6 +46,8 @@ pub struct Metrics {
     syncs: Count,
     position: Level,
     checkpoint: Level,
+    unwitnessed: Level,
+    witness_failures: Family<ByWitness, Counter>,
     packed: Level,
     packed_saved: Level,
     projected: Level,
@@ -64,6 +73,9 @@ impl Default for Metrics {
         };
         let refused = Family::default();
         registry.register("append_refused", "Events refused, by reason", refused.clone());
+        let witness_failures = Family::default();
+        let help = "Times that a witness did not cosign, by witness and reason";
+        registry.register("witness_failures", help, witness_failures.clone());
         let scrubbed_bytes = Counter::default();
         let help = "Bytes of logs that the scrub has read again";
         registry.register("scrub_checked_bytes", help, scrubbed_bytes.clone());
@@ -76,6 +88,12 @@ impl Default for Metrics {
             syncs: count(&mut registry, "log_syncs", "Groups made durable, each with one sync"),
             position: level(&mut registry, "log_next_position", "Position of the next entry"),
             checkpoint: level(&mut registry, "checkpoint_size", "Entries that the newest checkpoint covers"),
+            unwitnessed: level(
+                &mut registry,
+                "checkpoint_unwitnessed",
+                "1 where fewer witnesses than must have cosigned the checkpoint that they were offered last",
+            ),
+            witness_failures,
             packed: level(&mut registry, "log_packed_segments", "Sealed segments that are compressed"),
             packed_saved: level(
                 &mut registry,
@@ -191,6 +209,17 @@ impl LedgerMetrics {
     /// A checkpoint was issued that covers so many entries.
     pub fn checkpoint(&self, size: u64) {
         self.all.checkpoint.get_or_create(&self.label()).set(i64::try_from(size).unwrap_or(i64::MAX));
+    }
+
+    /// Whether too few witnesses cosign.
+    pub fn unwitnessed(&self, unwitnessed: bool) {
+        self.all.unwitnessed.get_or_create(&self.label()).set(unwitnessed.into());
+    }
+
+    /// A witness did not cosign.
+    pub fn witness_failed(&self, witness: &str, reason: &'static str) {
+        let label = ByWitness { ledger: self.ledger.clone(), witness: witness.to_owned(), reason };
+        self.all.witness_failures.get_or_create(&label).inc();
     }
 
     /// So much of the log is packed.

@@ -1,5 +1,7 @@
 //! Issues the checkpoints of a ledger: while something is new, at most every so often; on request; and at the end.
 
+mod publish;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,12 +13,15 @@ use ledger::disk::{self, Disk, Open};
 use ledger::log::{LogStore, ReadError, Tail};
 use ledger::tiles::{TreeError, TreeStore};
 use ledger::tree::TreeHead;
-use ledger::types::LedgerName;
+use ledger::types::{LedgerName, Position};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::anchors::AnchorFile;
 use crate::metrics::LedgerMetrics;
+use crate::witness::Witnesses;
+use publish::{Colleagues, Publisher};
 
 /// The file of a ledger that holds its newest checkpoint.
 const NAME: &str = "checkpoint";
@@ -26,6 +31,8 @@ const NOTE_BYTES_MAX: u64 = 64 * 1024;
 const ASKS_MAX: usize = 64;
 /// How long to wait after one could not be issued.
 const RETRY: Duration = Duration::from_secs(1);
+/// How often is looked whether the writer has ended, while nothing is signed.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// With which key checkpoints are signed, and how often at most.
 #[derive(Clone)]
@@ -36,13 +43,15 @@ pub struct Signing {
     pub every: Duration,
     /// How this key followed those before it, the oldest first.
     pub rotations: Arc<[Rotation]>,
+    /// Who cosigns them, if anybody does.
+    pub witnesses: Option<Arc<Witnesses>>,
 }
 
 impl Signing {
     /// Signs with a key that followed no other.
     #[must_use]
     pub fn new(key: PrivateKey, every: Duration) -> Self {
-        Self { key: Arc::new(key), every, rotations: Arc::default() }
+        Self { key: Arc::new(key), every, rotations: Arc::default(), witnesses: None }
     }
 
     /// What must be recorded before the key signs in the place of whoever signed `kept`; nothing where it was this key, or
@@ -66,8 +75,12 @@ impl Signing {
 pub struct Issued {
     /// What it says.
     pub tree: TreeHead,
-    /// The signed note.
+    /// The signed note, with its cosignatures.
     pub note: Arc<[u8]>,
+    /// The names of the witnesses that have cosigned it.
+    pub witnesses: Arc<[String]>,
+    /// Whether as many have as must have, and at least one.
+    pub witnessed: bool,
 }
 
 /// Why there is no checkpoint, or no proof.
@@ -87,6 +100,18 @@ pub enum ProofError {
     /// It can't be kept.
     #[error("the checkpoint can't be kept, so it is not published: {0}")]
     Keep(io::Error),
+    /// Too few witnesses have cosigned it.
+    #[error(
+        "{cosigned} of {of} witnesses have cosigned the newest checkpoint, and {quorum} must have before it is published; what is recorded is safe, try again (the server's log says what is wrong with the others)"
+    )]
+    Unwitnessed {
+        /// How many have.
+        cosigned: usize,
+        /// How many there are.
+        of: usize,
+        /// How many must have.
+        quorum: usize,
+    },
     /// The server is going down.
     #[error("the server is shutting down; try again")]
     Closing,
@@ -99,7 +124,11 @@ impl From<ReadError> for ProofError {
 }
 
 /// Somebody who waits for a checkpoint.
-type Ask = oneshot::Sender<Result<Issued, Arc<ProofError>>>;
+struct Ask {
+    /// How many entries it is to cover at least.
+    size: u64,
+    answer: oneshot::Sender<Result<Issued, Arc<ProofError>>>,
+}
 
 /// The way to a ledger's tree and checkpoints. Cheap to clone.
 #[derive(Clone)]
@@ -116,7 +145,8 @@ impl Notary {
         &self.tree
     }
 
-    /// A checkpoint that covers at least so many entries: the newest one, if it does, and otherwise one that is signed now.
+    /// A published checkpoint that covers at least so many entries: the newest one, if it does, and otherwise one that is
+    /// signed now.
     ///
     /// # Errors
     /// See [`ProofError`].
@@ -126,8 +156,8 @@ impl Notary {
             return Ok(newest);
         }
         let asks = self.asks.as_ref().ok_or(ProofError::NoKey)?;
-        let (ask, answer) = oneshot::channel();
-        asks.send(ask).await.map_err(|_| ProofError::Closing)?;
+        let (sender, answer) = oneshot::channel();
+        asks.send(Ask { size, answer: sender }).await.map_err(|_| ProofError::Closing)?;
         answer.await.map_err(|_| ProofError::Closing)?
     }
 }
@@ -166,18 +196,29 @@ pub fn start(parts: Parts) -> (Notary, Option<JoinHandle<()>>) {
     };
     // Whoever signed it: what was said of the log once is not contradicted by another key either.
     let signed = kept.as_ref().map(|kept| kept.checkpoint.tree);
-    let newest = kept.and_then(|kept| issued_by(&signing.key.verifier(&name), kept));
-    if let Some(newest) = &newest {
-        metrics.checkpoint(newest.tree.size);
+    let verifier = signing.key.verifier(&name);
+    let last = kept.and_then(|kept| issued_by(&verifier, kept));
+    if let Some(last) = &last {
+        metrics.checkpoint(last.tree.size);
     }
     let signer = LocalSigner::new(&signing.key, &name, signed);
-    let (sender, newest) = watch::channel(newest);
+    let with = Colleagues {
+        name: name.clone(),
+        tree: Arc::clone(&tree),
+        disk: Arc::clone(&disk),
+        dir: dir.clone(),
+        metrics: metrics.clone(),
+        witnesses: signing.witnesses,
+    };
+    let (publisher, newest) = Publisher::new(with, &verifier, last);
     let (asks, receiver) = mpsc::channel(ASKS_MAX);
-    // What was recorded while no server ran that signs is new as well.
+    // What was recorded while no server ran that signs is new as well. An empty ledger has no directory yet.
     let mut tail = tail;
-    tail.mark_changed();
+    if log.tail().next > Position(0) {
+        tail.mark_changed();
+    }
     let desk = Desk { name, log, tree: Arc::clone(&tree), disk, dir, anchors, signer, metrics };
-    let task = tokio::spawn(run(desk, tail, receiver, sender, signing.every));
+    let task = tokio::spawn(run(desk, tail, receiver, publisher, signing.every));
     (Notary { tree, newest, asks: Some(asks) }, Some(task))
 }
 
@@ -186,7 +227,15 @@ pub fn start(parts: Parts) -> (Notary, Option<JoinHandle<()>>) {
 /// # Errors
 /// Where it can't be read.
 pub fn read_kept(disk: &dyn Disk, dir: &Path) -> io::Result<Option<Known>> {
-    let file = match disk.open(&dir.join(NAME), Open::Read) {
+    let known = read_note(disk, &dir.join(NAME))?.map(|note| Known::read(&note)).transpose();
+    Ok(known
+        .inspect_err(|error| tracing::error!(dir = %dir.display(), %error, "the kept checkpoint is lost"))
+        .unwrap_or_default())
+}
+
+/// A note as it was kept, where there is one.
+fn read_note(disk: &dyn Disk, path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let file = match disk.open(path, Open::Read) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
@@ -194,16 +243,19 @@ pub fn read_kept(disk: &dyn Disk, dir: &Path) -> io::Result<Option<Known>> {
     let mut note = vec![0; usize::try_from(file.len()?.min(NOTE_BYTES_MAX)).unwrap_or_default()];
     let read = file.read_at(&mut note, 0)?;
     note.truncate(read);
-    let known = Known::read(&note);
-    Ok(known
-        .inspect_err(|error| tracing::error!(dir = %dir.display(), %error, "the kept checkpoint is lost"))
-        .ok())
+    Ok(Some(note))
 }
 
 /// A checkpoint that this key has signed; one of another key is not given away as one of its own.
 fn issued_by(verifier: &VerifierKey, kept: Known) -> Option<Issued> {
     let checkpoint = verifier.open(kept.note.as_bytes()).ok()?;
-    Some(Issued { tree: checkpoint.tree, note: kept.note.into_bytes().into() })
+    Some(Issued::unwitnessed(checkpoint.tree, kept.note.into_bytes()))
+}
+
+impl Issued {
+    fn unwitnessed(tree: TreeHead, note: Vec<u8>) -> Self {
+        Self { tree, note: note.into(), witnesses: Arc::default(), witnessed: false }
+    }
 }
 
 /// What it takes to issue a checkpoint.
@@ -222,42 +274,54 @@ async fn run(
     mut desk: Desk,
     mut tail: watch::Receiver<Tail>,
     mut asks: mpsc::Receiver<Ask>,
-    newest: watch::Sender<Option<Issued>>,
+    mut publisher: Publisher,
     every: Duration,
 ) {
-    let mut pause = Duration::ZERO;
+    let mut due = Instant::now();
+    let mut signed_at = due;
     loop {
-        let mut waiting = Vec::new();
+        let held = publisher.is_held();
         let ended = tokio::select! {
-            changed = async {
-                tokio::time::sleep(pause).await;
-                tail.changed().await
-            } => changed.is_err(),
+            ended = async {
+                tokio::time::sleep_until(due).await;
+                // While one waits for witnesses no other is signed, however much is new.
+                if held { tail.has_changed().is_err() } else { tail.changed().await.is_err() }
+            } => ended,
             Some(ask) = asks.recv() => {
-                waiting.push(ask);
+                publisher.wait(ask);
                 false
+            }
+            answered = publisher.next() => {
+                publisher.take(answered).await;
+                if held && !publisher.is_held() {
+                    due = if publisher.is_waited_for() { Instant::now() } else { signed_at + every };
+                }
+                continue;
             }
         };
         while let Ok(ask) = asks.try_recv() {
-            waiting.push(ask);
+            publisher.wait(ask);
         }
-        let last = newest.borrow().clone();
+        if held && !ended {
+            due = Instant::now() + LOOK_EVERY;
+            continue;
+        }
+        if ended && desk.log.tail().next == Position(0) {
+            return;
+        }
         let issued;
-        (desk, issued) = on_a_thread(desk, last).await;
-        let issued = issued.map_err(Arc::new);
-        pause = if issued.is_ok() { every } else { RETRY };
-        match &issued {
-            Ok(checkpoint) => {
-                newest.send_if_modified(|newest| {
-                    newest.replace(checkpoint.clone()).as_ref() != Some(checkpoint)
-                });
+        (desk, issued) = on_a_thread(desk, publisher.signed()).await;
+        signed_at = Instant::now();
+        due = signed_at + if issued.is_ok() { every } else { RETRY };
+        match issued {
+            Ok(checkpoint) => publisher.signed_now(checkpoint),
+            Err(error) => {
+                tracing::error!(ledger = %desk.name, %error, "no checkpoint was issued");
+                publisher.failed(&Arc::new(error));
             }
-            Err(error) => tracing::error!(ledger = %desk.name, %error, "no checkpoint was issued"),
-        }
-        for ask in waiting {
-            let _ = ask.send(issued.clone());
         }
         if ended {
+            publisher.end().await;
             // What is not written of the tree is hashed again at the next start.
             let _ = desk.tree.flush();
             return;
@@ -292,7 +356,7 @@ impl Desk {
         let note = self.signer.sign(tree)?;
         self.keep(&note).map_err(ProofError::Keep)?;
         self.metrics.checkpoint(tree.size);
-        Ok(Issued { tree, note: note.into() })
+        Ok(Issued::unwitnessed(tree, note))
     }
 
     /// Keeps a note before anybody sees it: a ledger that is put back to an earlier copy must know what it has signed.

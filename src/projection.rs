@@ -1,7 +1,9 @@
 //! What queries need to find events: under which keys each event stands in the index.
 
+use std::sync::LazyLock;
+
 use ledger::event::{Fact, Recorded, TokenDigest};
-use ledger::types::Time;
+use ledger::types::{Emitter, Time};
 
 /// What a key of the index is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +27,10 @@ pub enum Tag {
     Correlation = 8,
     /// The hour in which it occurred.
     Hour = 9,
+    /// Who sent it.
+    Emitter = 10,
+    /// Some numbers of an emitter that follow one another.
+    Numbers = 11,
 }
 
 /// The bytes of a key.
@@ -34,13 +40,15 @@ pub enum KeyBytes<'a> {
     Text(&'a str),
     /// An hour.
     Hour([u8; 8]),
+    /// What stands for some numbers of an emitter.
+    Numbers([u8; 8]),
 }
 
 impl AsRef<[u8]> for KeyBytes<'_> {
     fn as_ref(&self) -> &[u8] {
         match self {
             Self::Text(text) => text.as_bytes(),
-            Self::Hour(hour) => hour,
+            Self::Hour(bytes) | Self::Numbers(bytes) => bytes,
         }
     }
 }
@@ -65,15 +73,34 @@ pub fn hour(time: Time) -> [u8; 8] {
     ((hour as u64) ^ (1 << 63)).to_be_bytes()
 }
 
+/// How many numbers of an emitter share a key.
+pub const NUMBERS: u64 = 256;
+
+/// The key under which an event with a number of its emitter is found, with those of about as many others. Other emitters may
+/// have the same one: the entries decide.
+#[must_use]
+pub fn numbers(emitter: &Emitter, number: u64) -> [u8; 8] {
+    static KEYED: LazyLock<blake3::Hasher> =
+        LazyLock::new(|| blake3::Hasher::new_derive_key("tokenledger 2026 emitter numbers v1"));
+    let mut hasher = KEYED.clone();
+    hasher.update(emitter.as_str().as_bytes()).update(&[0]).update(&(number / NUMBERS).to_le_bytes());
+    let mut key = [0; 8];
+    hasher.finalize_xof().fill(&mut key);
+    key
+}
+
 /// All keys under which an event is found, in no order; one may come twice.
 #[must_use]
 pub fn keys(recorded: &Recorded) -> Vec<Key<'_>> {
     let event = &recorded.event;
-    let mut keys = Vec::with_capacity(8);
+    let mut keys = Vec::with_capacity(10);
     keys.extend(event.account.as_ref().map(|account| key(Tag::Account, account.as_str())));
     keys.push(key(Tag::Actor, event.actor.id.as_str()));
     keys.push(key(Tag::Kind, event.fact.kind().name()));
     keys.push((Tag::Hour as u8, KeyBytes::Hour(hour(event.occurred_at))));
+    keys.push(key(Tag::Emitter, event.emitter.as_str()));
+    let counted = event.emitter_sequence.map(|number| KeyBytes::Numbers(numbers(&event.emitter, number)));
+    keys.extend(counted.map(|bytes| (Tag::Numbers as u8, bytes)));
     keys.extend(event.cause.run.as_ref().map(|run| key(Tag::Run, run.as_str())));
     let correlation = event.cause.correlation_id.as_ref();
     keys.extend(correlation.map(|correlation| key(Tag::Correlation, correlation.as_str())));

@@ -1,6 +1,9 @@
 //! Checkpoints: what a ledger's tree is known by, signed, as a C2SP signed note (c2sp.org/tlog-checkpoint,
 //! c2sp.org/signed-note). A log is identified by the key that signs it, under the name `PREFIX/LEDGER`.
 
+mod alone;
+pub mod cosignature;
+mod line;
 mod rotation;
 
 use std::fmt;
@@ -13,26 +16,30 @@ use signed_note::{Note, NoteError, StandardVerifier, VerifierList};
 use crate::tree::{SIZE_MAX, TreeHead};
 use crate::types::LedgerName;
 
+pub use alone::{LogKeys, Signed, without_cosignatures};
 pub use rotation::Rotation;
 
 /// The longest prefix of an origin.
 const PREFIX_BYTES_MAX: usize = 190;
 /// The type of an Ed25519 key, before its bytes, in the keys of signed notes.
 const ED25519: u8 = 1;
-/// What a private key's line begins with.
-const PRIVATE: &str = "PRIVATE+KEY+";
 
 /// Why something is no key, no checkpoint or no signature.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CheckpointError {
     /// A name that no log can have.
     #[error(
-        "{0:?} can't be the name of a log: use 1 to 190 letters, digits, and any of `.-_/~:`, like a domain that you own"
+        "{0:?} can't be the name of a log or a witness: use 1 to 190 letters, digits, and any of `.-_/~:`, like a domain that you own"
     )]
     Prefix(String),
     /// A line that is no verifier key.
     #[error("this is no verifier key: it has the form `name+8 hex digits+base64`, in one line")]
     VerifierKey,
+    /// A line that is no public key of a witness.
+    #[error(
+        "this is no public key of a witness: it has the form `name+8 hex digits+base64`, in one line, and its kind is 4"
+    )]
+    CosignerKey,
     /// A line that is no private key. It is not repeated here.
     #[error("this is no private key: it has the form `PRIVATE+KEY+name+8 hex digits+base64`, in one line")]
     PrivateKey,
@@ -50,6 +57,12 @@ pub enum CheckpointError {
     /// The key has not signed it.
     #[error("the checkpoint is not signed by the key {0}")]
     Unsigned(String),
+    /// It has signature lines that the log's key says nothing about, or not the log's own.
+    #[error("the checkpoint must have one signature line, that of its log: nobody checks the others here")]
+    OtherSignatures,
+    /// Nobody said by which key.
+    #[error("no key was given to check the checkpoint by")]
+    NoKeys,
     /// Two keys of which one does not follow the other.
     #[error("this is no rotation of a key: {0}")]
     Rotation(&'static str),
@@ -156,10 +169,10 @@ impl VerifierKey {
     }
 
     fn id(&self) -> u32 {
-        signed_note::key_id(&self.name, &[&[ED25519][..], self.key.as_bytes()].concat())
+        line::key_id(&self.name, ED25519, &self.key)
     }
 
-    fn verifiers(&self) -> Result<VerifierList, CheckpointError> {
+    pub(crate) fn verifiers(&self) -> Result<VerifierList, CheckpointError> {
         let verifier = StandardVerifier::new(&self.to_string()).map_err(|_| CheckpointError::VerifierKey)?;
         Ok(VerifierList::new(vec![Box::new(verifier)]))
     }
@@ -193,7 +206,7 @@ fn read(bytes: &[u8]) -> Result<(Checkpoint, Note), CheckpointError> {
 
 impl fmt::Display for VerifierKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&signed_note::new_ed25519_verifier_key(&self.name, &self.key))
+        f.write_str(&line::public(&self.name, ED25519, &self.key))
     }
 }
 
@@ -201,20 +214,8 @@ impl FromStr for VerifierKey {
     type Err = CheckpointError;
 
     fn from_str(line: &str) -> Result<Self, CheckpointError> {
-        let wrong = CheckpointError::VerifierKey;
-        let mut parts = line.splitn(3, '+');
-        let (name, _, key) = match (parts.next(), parts.next(), parts.next()) {
-            (Some(name), Some(id), Some(key)) => (name, id, key),
-            _ => return Err(wrong),
-        };
-        let bytes = BASE64_STANDARD.decode(key).map_err(|_| wrong.clone())?;
-        let (kind, bytes) = bytes.split_first().ok_or(wrong.clone())?;
-        let bytes: [u8; 32] = bytes.try_into().map_err(|_| wrong.clone())?;
-        let key = VerifyingKey::from_bytes(&bytes).map_err(|_| wrong.clone())?;
-        let parsed = Self { name: name.to_owned(), key };
-        // The id, and every other way to write the same key.
-        let right = *kind == ED25519 && signed_note::is_key_name_valid(name) && parsed.to_string() == line;
-        if right { Ok(parsed) } else { Err(wrong) }
+        let (name, key) = line::read_public(line, ED25519).ok_or(CheckpointError::VerifierKey)?;
+        Ok(Self { name, key })
     }
 }
 
@@ -252,9 +253,7 @@ impl PrivateKey {
     /// The line that its file holds. It is the secret itself.
     #[must_use]
     pub fn to_secret_line(&self) -> String {
-        let public = self.deployment();
-        let seed = [&[ED25519][..], self.key.as_bytes()].concat();
-        format!("{PRIVATE}{}+{:08x}+{}", self.prefix.0, public.id(), BASE64_STANDARD.encode(seed))
+        line::secret(&self.prefix.0, ED25519, &self.key.verifying_key(), self.key.as_bytes())
     }
 
     /// Reads the line of a key's file.
@@ -263,13 +262,7 @@ impl PrivateKey {
     /// [`CheckpointError::PrivateKey`] or [`CheckpointError::Prefix`]; neither repeats the line.
     pub fn from_secret_line(line: &str) -> Result<Self, CheckpointError> {
         let wrong = || CheckpointError::PrivateKey;
-        let mut parts = line.strip_prefix(PRIVATE).ok_or_else(wrong)?.splitn(3, '+');
-        let (prefix, seed) = (parts.next().ok_or_else(wrong)?, parts.nth(1).ok_or_else(wrong)?);
-        let bytes = BASE64_STANDARD.decode(seed).map_err(|_| wrong())?;
-        let seed: [u8; 32] = match bytes.split_first() {
-            Some((&ED25519, seed)) => seed.try_into().map_err(|_| wrong())?,
-            _ => return Err(wrong()),
-        };
+        let (prefix, seed) = line::read_secret(line, ED25519).ok_or_else(wrong)?;
         let key = Self::new(prefix.parse().map_err(|_| wrong())?, &seed);
         if key.to_secret_line() == line { Ok(key) } else { Err(wrong()) }
     }

@@ -1,5 +1,7 @@
-//! One file that proves an event to whoever has the ledger's public key: C2SP's `tlog-proof`, with the entry itself as its
-//! extra data.
+//! Files that prove something to whoever has the ledger's public key, and trusts nobody. Only one form of each is accepted,
+//! and nothing stands in them that no hash or signature covers.
+//!
+//! One event is C2SP's `tlog-proof`, with the entry itself as its extra data:
 //!
 //! ```text
 //! c2sp.org/tlog-proof@v1
@@ -8,27 +10,35 @@
 //! BASE64                      the hashes of the proof, from the lowest up
 //! …
 //!
-//! PREFIX/LEDGER               the checkpoint, a signed note
+//! PREFIX/LEDGER               the checkpoint, a note that the log alone has signed
 //! SIZE
 //! BASE64
 //!
 //! — PREFIX/LEDGER BASE64
 //! ```
+//!
+//! All events of an emitter between two of its numbers are a [`SequenceProof`], two histories of one log a [`Fork`].
 
-use base64::prelude::{BASE64_STANDARD, Engine};
+mod fork;
+mod part;
+mod sequence;
 
 use crate::checkpoint::{Checkpoint, CheckpointError, VerifierKey};
-use crate::entry::{self, BadEntry, ENTRY_BYTES_MAX, Header};
-use crate::tree::{self, Hash, check_inclusion};
+use crate::entry::{BadEntry, Header};
+use crate::tree::{self, Hash};
+
+pub use fork::Fork;
+pub use part::Part;
+pub use sequence::{ProvenNumber, ProvenSequence, SEQUENCE_MAX, SequenceProof};
 
 const FIRST_LINE: &str = "c2sp.org/tlog-proof@v1";
-/// No proof has more hashes.
-const HASHES_MAX: usize = 64;
-/// No note is longer.
+/// No note in these files is longer.
 const NOTE_BYTES_MAX: usize = 64 * 1024;
+/// The longest of these files: that of a sequence of large entries.
+pub const FILE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Why a file proves nothing.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadProof {
     /// It is no proof, or says the same in another way than it would be written.
     #[error("this is no proof: {0}")]
@@ -50,6 +60,19 @@ pub enum BadProof {
         /// What it says.
         says: u64,
     },
+    /// An event is not the one of its emitter that is due.
+    #[error("the event at {position} is not number {number} of {emitter}")]
+    Number {
+        /// Where it stands.
+        position: u64,
+        /// Which number is due.
+        number: u64,
+        /// Of which emitter.
+        emitter: String,
+    },
+    /// Two notes that can both be true.
+    #[error("the two checkpoints do not contradict each other: {0}")]
+    NoFork(&'static str),
 }
 
 /// A proof that a log has an entry.
@@ -77,15 +100,15 @@ pub struct Proven {
 }
 
 impl Proof {
+    fn part(&self) -> Part {
+        Part { entry: self.entry.clone(), position: self.position, hashes: self.hashes.clone() }
+    }
+
     /// The file.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut text =
-            format!("{FIRST_LINE}\nextra {}\nindex {}\n", BASE64_STANDARD.encode(&self.entry), self.position);
-        for hash in &self.hashes {
-            text.push_str(&BASE64_STANDARD.encode(hash));
-            text.push('\n');
-        }
+        let mut text = format!("{FIRST_LINE}\n");
+        self.part().put(&mut text);
         text.push('\n');
         [text.as_bytes(), &self.note].concat()
     }
@@ -100,24 +123,11 @@ impl Proof {
             file.windows(2).position(|pair| pair == b"\n\n").ok_or(malformed("it has no checkpoint"))?;
         let (head, note) = (&file[..behind], &file[behind + 2..]);
         let head = std::str::from_utf8(head).map_err(|_| malformed("it is not text"))?;
-        let mut lines = head.split('\n');
-        if lines.next() != Some(FIRST_LINE) {
+        let (first, part) = head.split_once('\n').unwrap_or((head, ""));
+        if first != FIRST_LINE {
             return Err(malformed("its first line is not `c2sp.org/tlog-proof@v1`"));
         }
-        let entry = lines.next().and_then(|line| line.strip_prefix("extra "));
-        let entry = entry.filter(|entry| entry.len() <= ENTRY_BYTES_MAX * 2);
-        let entry = entry.and_then(|entry| BASE64_STANDARD.decode(entry).ok());
-        let entry = entry.ok_or(malformed("its line `extra` holds no entry"))?;
-        let position = lines.next().and_then(|line| line.strip_prefix("index ")?.parse().ok());
-        let position = position.ok_or(malformed("it has no line `index`"))?;
-        let mut hashes = Vec::new();
-        for line in lines {
-            let hash = BASE64_STANDARD.decode(line).ok().and_then(|hash| hash.try_into().ok());
-            hashes.push(hash.ok_or(malformed("one of its lines is no hash"))?);
-            if hashes.len() > HASHES_MAX {
-                return Err(malformed("it has more hashes than any proof"));
-            }
-        }
+        let Part { entry, position, hashes } = Part::parse(part)?;
         if note.len() > NOTE_BYTES_MAX {
             return Err(malformed("its checkpoint is too long"));
         }
@@ -125,18 +135,14 @@ impl Proof {
         if proof.to_bytes() == file { Ok(proof) } else { Err(malformed("it says the same in another way")) }
     }
 
-    /// Checks it with the key that identifies the log, and nothing else.
+    /// Checks it with the key that identifies the log, and nothing else. The checkpoint must have the signature line of
+    /// this key alone: to have those of witnesses checked as well, their keys would have to be given here.
     ///
     /// # Errors
     /// [`BadProof`].
     pub fn verify(&self, key: &VerifierKey) -> Result<Proven, BadProof> {
-        let checkpoint = key.open(&self.note)?;
-        check_inclusion(&self.hashes, &checkpoint.tree, self.position, &tree::leaf(&self.entry))?;
-        let (header, event) = entry::decode(&self.entry)?;
-        if header.position.0 != self.position {
-            return Err(BadProof::Position { stands: self.position, says: header.position.0 });
-        }
-        let event = event.to_vec();
+        let checkpoint = key.open_alone(&self.note)?;
+        let (header, event) = self.part().check(&checkpoint.tree)?;
         Ok(Proven { checkpoint, header, event })
     }
 }
@@ -145,6 +151,7 @@ impl Proof {
 mod tests {
     use super::*;
     use crate::checkpoint::{LocalSigner, PrivateKey, Signer};
+    use crate::entry;
     use crate::tree::{Frontier, leaf};
     use crate::types::{LedgerName, LedgerUid, Link, Position, Time};
 
@@ -230,5 +237,37 @@ mod tests {
         assert!(matches!(short.verify(&key("default")), Err(BadProof::Inclusion(_))));
         let says = proof([0, 9, 2]).verify(&key("default"));
         assert!(matches!(says, Err(BadProof::Position { stands: 1, says: 9 })), "{says:?}");
+    }
+
+    #[test]
+    fn a_checkpoint_with_a_line_that_the_key_does_not_know_proves_nothing() {
+        let key = key().verifier(&LedgerName::default());
+        let mut cosigned = proof([0, 1, 2]);
+        cosigned.note.extend_from_slice("— witness.example.org AAAAAQAAAAA=\n".as_bytes());
+        let read = Proof::parse(&cosigned.to_bytes()).unwrap();
+        assert!(matches!(read.verify(&key), Err(BadProof::Checkpoint(CheckpointError::OtherSignatures))));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn an_edited_file_never_holds(
+            at in proptest::prelude::any::<proptest::prelude::prop::sample::Index>(), length in 0usize..60,
+            new in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..60),
+        ) {
+            let (file, key) = (proof([0, 1, 2]).to_bytes(), key().verifier(&LedgerName::default()));
+            let at = at.index(file.len());
+            let edited = [&file[..at], &new, &file[(at + length).min(file.len())..]].concat();
+            proptest::prop_assume!(edited != file);
+            proptest::prop_assert!(Proof::parse(&edited).and_then(|proof| proof.verify(&key)).is_err());
+        }
+
+        #[test]
+        fn arbitrary_bytes_are_no_proof(
+            bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300),
+        ) {
+            let key = key().verifier(&LedgerName::default());
+            let file = [b"c2sp.org/tlog-proof@v1\n", &bytes[..]].concat();
+            proptest::prop_assert!(Proof::parse(&file).and_then(|proof| proof.verify(&key)).is_err());
+        }
     }
 }

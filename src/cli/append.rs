@@ -1,11 +1,12 @@
 //! `append`: events in the product's JSON form, one a line, into a ledger.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use ledger::event::to_message;
+use ledger::proof::Proof;
 use serde::Serialize;
 use tokio::sync::mpsc;
 
@@ -14,9 +15,12 @@ use super::connect::Server;
 use super::exit::{Exit, Failure};
 use super::moment::in_full;
 use super::print::{List, Printer, Shown, counted};
+use super::proof;
 use super::token::some;
 use crate::json::event_from_json;
+use crate::whole;
 use crate::wire::pb;
+use crate::wire::pb::prove_inclusion_request::Which;
 
 /// The most events of one request.
 const BATCH_EVENTS_MAX: usize = 500;
@@ -37,6 +41,10 @@ pub struct Append {
     /// Only say what would happen
     #[arg(long)]
     validate_only: bool,
+    /// Also write into this directory the receipt of each event: the proof that a signed checkpoint covers it, as
+    /// POSITION.tlog-proof (`tokenledger proof verify` checks it)
+    #[arg(long, value_name = "DIR", conflicts_with = "validate_only")]
+    receipts: Option<PathBuf>,
 }
 
 /// What became of an event, as it is printed.
@@ -172,14 +180,42 @@ impl Append {
         };
         let answer = server.append().append_batch(request).await.map_err(|e| server.failure(e))?.into_inner();
         let mut results = answer.results.into_iter().map(|result| result.result);
-        let mut refused = 0;
+        let (mut refused, mut positions) = (0, Vec::new());
         for event in &events {
             let answer = Answer::new(event, results.next().flatten());
             refused += u64::from(answer.refused.is_some());
+            positions.extend(answer.position);
             list.push(&answer)?;
+        }
+        if let Some(dir) = &self.receipts {
+            let written = write_receipts(server, dir, &positions).await;
+            written.map_err(|why| {
+                Failure::Failed(format!("the events are recorded, but a receipt is not: {why}"))
+            })?;
         }
         Ok(refused)
     }
+}
+
+/// Writes the receipts of events. One that is there already is as good.
+async fn write_receipts(server: &Server, dir: &Path, positions: &[u64]) -> Result<(), Failure> {
+    std::fs::create_dir_all(dir).map_err(|e| Failure::at(dir, &e))?;
+    for position in positions {
+        let path = dir.join(format!("{position}.tlog-proof"));
+        let which = Which::Position(*position);
+        let (bytes, _) = proof::event(server, which, None).await?.map_err(Failure::Failed)?;
+        match whole::create(&path, &bytes) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && is_of_same_entry(&path, &bytes) => {}
+            written => written.map_err(|error| Failure::at(&path, &error))?,
+        }
+    }
+    Ok(())
+}
+
+fn is_of_same_entry(path: &Path, bytes: &[u8]) -> bool {
+    let entry = |bytes: &[u8]| Proof::parse(bytes).ok().map(|proof| proof.entry);
+    let there = std::fs::read(path).unwrap_or_default();
+    entry(&there).is_some_and(|there| Some(there) == entry(bytes))
 }
 
 /// A line, or why there is none.

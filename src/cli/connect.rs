@@ -11,6 +11,7 @@ use super::Global;
 use super::exit::Failure;
 use crate::wire::pb::admin_service_client::AdminServiceClient;
 use crate::wire::pb::append_service_client::AppendServiceClient;
+use crate::wire::pb::proof_service_client::ProofServiceClient;
 use crate::wire::pb::query_service_client::QueryServiceClient;
 use crate::wire::pb::restore_service_client::RestoreServiceClient;
 
@@ -62,6 +63,12 @@ impl Server {
     #[must_use]
     pub fn restore(&self) -> RestoreServiceClient<Channel> {
         RestoreServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
+    /// To prove.
+    #[must_use]
+    pub fn proof(&self) -> ProofServiceClient<Channel> {
+        ProofServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 
     /// To look after ledgers.

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use ledger::checkpoint::Prefix;
+use ledger::checkpoint::cosignature::CosignerSecret;
+use ledger::checkpoint::{Prefix, PrivateKey};
+use ledger::types::LedgerName;
 use serde::Serialize;
 
 use super::Global;
@@ -37,6 +39,9 @@ struct Generate {
     /// The file to make; it must not exist
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+    /// Make the key of a witness instead (`tokenledger witness`), whose name is what --origin says, in full
+    #[arg(long, requires = "origin")]
+    witness: bool,
 }
 
 /// Makes a private key that follows another
@@ -54,6 +59,8 @@ struct Rotate {
 }
 
 /// Prints the public key of a ledger, in one line: what others check its checkpoints by
+///
+/// Of a witness' key: the one by which its cosignatures are checked, whatever the ledger.
 #[derive(Debug, Args)]
 struct Show {
     /// The private key's file
@@ -63,7 +70,8 @@ struct Show {
 /// A public key, and what it is the key of.
 #[derive(Debug, Serialize)]
 struct PublicKey {
-    ledger: String,
+    /// None: it is the key of a witness.
+    ledger: Option<String>,
     origin: String,
     key: String,
 }
@@ -83,11 +91,7 @@ impl Keys {
     /// Where the file cannot be made or read, or holds no key.
     pub fn run(&self, global: &Global, printer: &mut Printer) -> Result<Exit, Failure> {
         let key = match &self.command {
-            Command::Generate(Generate { origin, out }) => {
-                let made = keyfile::generate(origin.clone(), out).map_err(Failure::because)?;
-                say(&kept_in(out));
-                made
-            }
+            Command::Generate(generate) => generate.run()?,
             Command::Rotate(Rotate { file, out }) => {
                 let old = keyfile::read(file).map_err(Failure::because)?;
                 let made = keyfile::rotate(old, out).map_err(Failure::because)?;
@@ -96,17 +100,16 @@ impl Keys {
                     "start the server with `--key {}`, tell those who check the log, and keep the old key no longer than that takes",
                     out.display()
                 ));
-                made
+                Key::Log(made.key)
             }
-            Command::Show(show) => keyfile::read(&show.file).map_err(Failure::because)?,
-        }
-        .key;
-        let verifier = key.verifier(&global.ledger);
-        let shown = PublicKey {
-            ledger: global.ledger.to_string(),
-            origin: verifier.name().to_owned(),
-            key: verifier.to_string(),
+            Command::Show(show) => match keyfile::read(&show.file) {
+                Ok(file) => Key::Log(file.key),
+                Err(error) => {
+                    Key::Witness(keyfile::read_cosigner(&show.file).map_err(|_| Failure::because(error))?)
+                }
+            },
         };
+        let shown = key.shown(&global.ledger);
         if printer.is_for_people() {
             // One line and no frame: it is copied, or taken by a script.
             printer.text(&shown.key)?;
@@ -114,6 +117,44 @@ impl Keys {
             printer.one(&shown)?;
         }
         Ok(Exit::Done)
+    }
+}
+
+impl Generate {
+    fn run(&self) -> Result<Key, Failure> {
+        let (origin, out) = (self.origin.clone(), self.out.as_path());
+        let key = match self.witness {
+            true => keyfile::generate_cosigner(origin, out).map(Key::Witness),
+            false => keyfile::generate(origin, out).map(|made| Key::Log(made.key)),
+        };
+        let key = key.map_err(Failure::because)?;
+        say(&kept_in(out));
+        Ok(key)
+    }
+}
+
+/// A key of either kind.
+enum Key {
+    Log(PrivateKey),
+    Witness(CosignerSecret),
+}
+
+impl Key {
+    fn shown(&self, ledger: &LedgerName) -> PublicKey {
+        match self {
+            Self::Log(key) => {
+                let key = key.verifier(ledger);
+                PublicKey {
+                    ledger: Some(ledger.to_string()),
+                    origin: key.name().to_owned(),
+                    key: key.to_string(),
+                }
+            }
+            Self::Witness(key) => {
+                let key = key.public();
+                PublicKey { ledger: None, origin: key.name().to_owned(), key: key.to_string() }
+            }
+        }
     }
 }
 

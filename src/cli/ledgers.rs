@@ -10,6 +10,7 @@ use super::moment::in_full;
 use super::print::{Printer, Section, Shown, counted};
 use super::token::some;
 use crate::wire::pb;
+use crate::wire::pb::proof_service_client::ProofServiceClient;
 
 /// Looks after ledgers
 #[derive(Debug, Args)]
@@ -40,9 +41,17 @@ impl Ledgers {
             Question::List => list(&server, printer).await,
             Question::Describe { name } => {
                 let ledger = name.map_or_else(|| server.ledger(), |name| name.to_string());
-                let request = pb::DescribeLedgerRequest { ledger };
+                let request = pb::DescribeLedgerRequest { ledger: ledger.clone() };
                 let answer = server.admin().describe_ledger(request).await.map_err(|e| server.failure(e))?;
-                printer.one(&Description::from(answer.into_inner()))?;
+                let mut description = Description::from(answer.into_inner());
+                let request = pb::GetCheckpointRequest { ledger, min_size: None };
+                // Where there is none yet, or nobody signs any, everything else is shown all the same.
+                description.checkpoint = ProofServiceClient::new(server.channel())
+                    .get_checkpoint(request)
+                    .await
+                    .ok()
+                    .map(|answer| answer.into_inner().into());
+                printer.one(&description)?;
                 Ok(Exit::Done)
             }
         }
@@ -117,6 +126,29 @@ struct Description {
     accounts: u64,
     emitters: Vec<Emitter>,
     damage: Vec<Damage>,
+    checkpoint: Option<Checkpoint>,
+}
+
+#[derive(Debug, Serialize)]
+struct Checkpoint {
+    size: u64,
+    witnessed: bool,
+    witnesses: Vec<String>,
+}
+
+impl From<pb::GetCheckpointResponse> for Checkpoint {
+    fn from(answer: pb::GetCheckpointResponse) -> Self {
+        Self { size: answer.size, witnessed: answer.witnessed, witnesses: answer.witnesses }
+    }
+}
+
+impl Checkpoint {
+    fn told(&self) -> String {
+        match self.witnesses.len() {
+            0 => format!("{} entries, unwitnessed", self.size),
+            _ => format!("{} entries, cosigned by {}", self.size, self.witnesses.join(", ")),
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -148,6 +180,7 @@ impl From<pb::DescribeLedgerResponse> for Description {
             accounts: answer.accounts,
             emitters: answer.emitters.into_iter().map(emitter).collect(),
             damage: answer.damage.into_iter().map(damage).collect(),
+            checkpoint: None,
         }
     }
 }
@@ -169,6 +202,7 @@ impl Shown for Description {
             ("appends", self.ledger.row().pop().unwrap_or_default()),
             ("last recorded", self.ledger.last_recorded_at.clone().unwrap_or_default()),
             ("queries reflect", self.ledger.projected.to_string()),
+            ("checkpoint", self.checkpoint.as_ref().map_or("none".to_owned(), Checkpoint::told)),
             ("head", self.ledger.head.clone()),
             ("uid", self.ledger.uid.clone()),
         ]);
@@ -218,12 +252,19 @@ mod tests {
         }
     }
 
+    fn described() -> Description {
+        let witnesses = vec!["w1".into(), "w2".into()];
+        let checkpoint =
+            pb::GetCheckpointResponse { size: 11, witnessed: true, witnesses, ..Default::default() };
+        Description { checkpoint: Some(checkpoint.into()), ..answer().into() }
+    }
+
     #[test]
     fn the_json_of_a_ledger_names_its_damage() {
         check_json(
-            &Description::from(answer()),
+            &described(),
             &expect![[r#"
-            {"ledger":"default","uid":"3b241101-e2bb-4255-8caf-4136c566a962","entries":12,"head":"0707070707070707070707070707070707070707070707070707070707070707","last_recorded_at":null,"projected":11,"stopped":"damaged","accounts":4,"emitters":[{"emitter":"hr","last_sequence":9,"missing":1}],"damage":[{"position":3,"file":"log/0.seg","offset":700,"reason":"CRC"}]}
+            {"ledger":"default","uid":"3b241101-e2bb-4255-8caf-4136c566a962","entries":12,"head":"0707070707070707070707070707070707070707070707070707070707070707","last_recorded_at":null,"projected":11,"stopped":"damaged","accounts":4,"emitters":[{"emitter":"hr","last_sequence":9,"missing":1}],"damage":[{"position":3,"file":"log/0.seg","offset":700,"reason":"CRC"}],"checkpoint":{"size":11,"witnessed":true,"witnesses":["w1","w2"]}}
         "#]],
         );
     }
@@ -231,13 +272,14 @@ mod tests {
     #[test]
     fn people_see_why_a_ledger_takes_no_appends() {
         check_page(
-            &Description::from(answer()),
+            &described(),
             &expect![[r#"
             ledger           default
             entries          12
             accounts         4
             appends          stopped: damaged
             queries reflect  11
+            checkpoint       11 entries, cosigned by w1, w2
             head             0707070707070707070707070707070707070707070707070707070707070707
             uid              3b241101-e2bb-4255-8caf-4136c566a962
             EMITTER THAT COUNTS  LAST  MISSING

@@ -5,9 +5,11 @@ pub mod exit;
 pub mod moment;
 pub mod print;
 pub mod settings;
+pub mod vkeys;
 
 pub mod account;
 pub mod append;
+pub mod audit;
 pub mod bench;
 pub mod completions;
 pub mod deletions;
@@ -19,11 +21,13 @@ pub mod import;
 pub mod key;
 pub mod ledgers;
 pub mod log;
+pub mod proof;
 pub mod rebuild;
 pub mod restore;
 pub mod serve;
 pub mod token;
 pub mod verify;
+pub mod witness;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -84,7 +88,10 @@ enum Command {
     Deletions(deletions::Deletions),
     Restore(restore::Restore),
     Verify(verify::Verify),
+    Proof(proof::Proofs),
+    Audit(audit::Audit),
     Key(key::Keys),
+    Witness(witness::Witness),
     Ledgers(ledgers::Ledgers),
     Log(log::Log),
     Rebuild(rebuild::Rebuild),
@@ -155,7 +162,10 @@ pub async fn run(cli: Cli, arguments: &[OsString], printer: &mut Printer) -> Res
         Command::Deletions(deletions) => deletions.run(&global, printer).await,
         Command::Restore(restore) => restore.run(&global, printer).await,
         Command::Verify(verify) => verify.run(printer),
+        Command::Proof(proof) => proof.run(&global, printer).await,
+        Command::Audit(audit) => audit.run(&global, printer).await,
         Command::Key(key) => key.run(&global, printer),
+        Command::Witness(witness) => witness.run().await,
         Command::Ledgers(ledgers) => ledgers.run(&global, printer).await,
         Command::Log(log) => log.run(&global, printer),
         Command::Rebuild(rebuild) => rebuild.run(&global, printer).await,

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -16,6 +17,7 @@ use crate::ledgers::OpenError;
 use crate::notary::Signing;
 use crate::scrub;
 use crate::server::{self, ServeError, ServeOptions};
+use crate::witness::{WitnessAt, Witnesses};
 
 /// Runs the server until it is asked to stop
 #[derive(Debug, Args)]
@@ -44,6 +46,12 @@ pub struct Serve {
     /// How often to sign a checkpoint at most, while something is new
     #[arg(long, value_name = "TIME", env = "TOKENLEDGER_CHECKPOINT_EVERY", default_value = "100ms", value_parser = super::moment::duration)]
     checkpoint_every: Duration,
+    /// A witness that cosigns checkpoints: its public key, a space and its address; give it again for each witness
+    #[arg(long = "witness", value_name = "KEY URL", requires = "key")]
+    witnesses: Vec<WitnessAt>,
+    /// How many witnesses must have cosigned a checkpoint before it is published; 0: it is published at once
+    #[arg(long, value_name = "K", env = "TOKENLEDGER_WITNESS_QUORUM", default_value_t = 0)]
+    witness_quorum: usize,
     /// The file that keeps each ledger's newest checkpoint, outside of the data directory; a log that does not go on from
     /// it is refused. Made where it is not there, while the ledgers are empty
     #[arg(long, value_name = "FILE", env = "TOKENLEDGER_ANCHOR")]
@@ -94,8 +102,14 @@ impl Serve {
         }
         let key = self.key.as_deref().map(keyfile::read).transpose().map_err(Failure::because)?;
         let every = self.checkpoint_every;
-        let signing =
-            |KeyFile { key, rotations }| Signing { rotations: rotations.into(), ..Signing::new(key, every) };
+        let witnesses = Witnesses::new(self.witnesses, self.witness_quorum)
+            .map_err(|error| Failure::Usage(error.to_string()))?;
+        let witnesses = (witnesses.count() > 0).then(|| Arc::new(witnesses));
+        let signing = |KeyFile { key, rotations }| Signing {
+            rotations: rotations.into(),
+            witnesses,
+            ..Signing::new(key, every)
+        };
         let expected = self.expect_checkpoint.iter().map(|path| expected(path)).collect::<Result<_, _>>()?;
         let options = ServeOptions {
             signing: key.map(signing),

@@ -1,9 +1,15 @@
 //! The service to prove what stands in a ledger.
 
+mod entries;
+mod sequence;
+
+use std::pin::Pin;
 use std::sync::Arc;
 
-use ledger::types::Position;
+use ledger::types::{Emitter, Position};
+use tokio_stream::Stream;
 use tonic::{Code, Request, Response, Status};
+use uuid::Uuid;
 
 use super::existing;
 use super::query::find;
@@ -13,6 +19,9 @@ use crate::reader::Entry;
 use crate::wire::pb;
 use crate::wire::pb::proof_service_server::ProofService;
 use crate::wire::status::{invalid, status};
+
+/// How many emitters are asked about an event id at most, where nobody says whose it is.
+const EMITTERS_MAX: usize = 10_000;
 
 /// Proves.
 #[derive(Clone)]
@@ -51,7 +60,12 @@ impl ProofService for Proof {
             return Err(beyond(entries, size));
         }
         let issued = issued(&ledger, size).await?;
-        Ok(Response::new(pb::GetCheckpointResponse { note: issued.note.to_vec(), size: issued.tree.size }))
+        Ok(Response::new(pb::GetCheckpointResponse {
+            note: issued.note.to_vec(),
+            size: issued.tree.size,
+            witnesses: issued.witnesses.to_vec(),
+            witnessed: issued.witnessed,
+        }))
     }
 
     async fn prove_inclusion(
@@ -65,7 +79,11 @@ impl ProofService for Proof {
                 ledger.reader.ask(None, move |moment| moment.entry(Position(p))).await?
             }
             Some(pb::prove_inclusion_request::Which::Key(key)) => {
-                let key = pb::EventKey { emitter: key.emitter, event_id: key.event_id };
+                let emitter = match key.emitter.is_empty() {
+                    true => sole_emitter(&ledger, &key.event_id).await?.to_string(),
+                    false => key.emitter,
+                };
+                let key = pb::EventKey { emitter, event_id: key.event_id };
                 find(&ledger.reader, &ledger.writer, key).await?
             }
             None => return Err(invalid("invalid_request", "say which event: by `position` or by `key`")),
@@ -79,6 +97,8 @@ impl ProofService for Proof {
             entry: entry.record.entry.to_vec(),
             hashes: hashes.iter().map(|hash| hash.to_vec()).collect(),
             note: issued.note.to_vec(),
+            leaf: leaf.to_vec(),
+            link: entry.record.link.0.to_vec(),
         }))
     }
 
@@ -100,6 +120,62 @@ impl ProofService for Proof {
             hashes: hashes.iter().map(|hash| hash.to_vec()).collect(),
             note: issued.note.to_vec(),
         }))
+    }
+
+    async fn prove_sequence(
+        &self,
+        request: Request<pb::ProveSequenceRequest>,
+    ) -> Result<Response<pb::ProveSequenceResponse>, Status> {
+        let request = request.into_inner();
+        let ledger = existing(&self.ledgers, &request.ledger)?;
+        Ok(Response::new(sequence::prove(&ledger, &request).await?))
+    }
+
+    type StreamEntriesStream = Pin<Box<dyn Stream<Item = Result<pb::StreamEntriesResponse, Status>> + Send>>;
+
+    async fn stream_entries(
+        &self,
+        request: Request<pb::StreamEntriesRequest>,
+    ) -> Result<Response<Self::StreamEntriesStream>, Status> {
+        let request = request.into_inner();
+        let ledger = existing(&self.ledgers, &request.ledger)?;
+        let entries = ledger.reader.log().tail().next.0;
+        let to = request.to_position.unwrap_or(entries);
+        if to > entries || request.from_position > to {
+            return Err(beyond(entries, to.max(request.from_position)));
+        }
+        let (from, to) = (Position(request.from_position), Position(to));
+        Ok(Response::new(Box::pin(entries::stream(&ledger, from, to, self.ledgers.stopping()))))
+    }
+}
+
+/// Who used an event id, if nobody else did.
+async fn sole_emitter(ledger: &Ledger, event_id: &str) -> Result<Emitter, Status> {
+    let event_id = Uuid::try_parse(event_id)
+        .map_err(|_| invalid("invalid_request", "field `key.event_id` is not a UUID"))?;
+    let emitters = ledger.reader.ask(None, |moment| moment.emitters(EMITTERS_MAX + 1)).await?;
+    if emitters.len() > EMITTERS_MAX {
+        let message = "this ledger has too many emitters to look for the event of each: say whose it is in `key.emitter`";
+        return Err(invalid("invalid_request", message));
+    }
+    let mut used = Vec::new();
+    for emitter in emitters {
+        if ledger.writer.find(emitter.clone(), event_id).await?.is_some() {
+            used.push(emitter);
+        }
+    }
+    match used.as_slice() {
+        [one] => Ok(one.clone()),
+        [] => Err(status(Code::NotFound, "event_not_found", "no event of this ledger has this id")),
+        many => {
+            let names: Vec<&str> = many.iter().take(10).map(Emitter::as_str).collect();
+            let message = format!(
+                "{} emitters used this event id: say which one is meant ({})",
+                many.len(),
+                names.join(", ")
+            );
+            Err(status(Code::FailedPrecondition, "event_id_ambiguous", message))
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Answers questions from the index and the log, each at one position. A doubtful answer is never given: the index is
 //! thrown away, and the question asked again once it is built anew.
 
+mod emitted;
 mod events;
 mod filter;
 mod moment;

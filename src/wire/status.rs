@@ -149,6 +149,7 @@ impl From<&ProofError> for Status {
             ProofError::Tree(TreeError::Log(_)) => (Code::DataLoss, "log_unreadable"),
             ProofError::Sign(_) => (Code::Internal, "checkpoint_contradicts"),
             ProofError::Keep(_) => (Code::Unavailable, "checkpoint_not_kept"),
+            ProofError::Unwitnessed { .. } => (Code::Unavailable, "checkpoint_unwitnessed"),
             ProofError::Closing => (Code::Unavailable, "shutting_down"),
         };
         status(code, reason, error.to_string())

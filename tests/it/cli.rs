@@ -555,6 +555,7 @@ async fn ledgers_are_listed_described_and_rebuilt() {
         &expect![[r#"
         {
           "accounts": 2,
+          "checkpoint": null,
           "damage": [],
           "emitters": [
             {

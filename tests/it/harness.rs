@@ -41,9 +41,19 @@ impl Server {
     }
 
     async fn start_one(signs: bool) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::start_on(tempfile::tempdir().unwrap(), signs).await
+    }
+
+    async fn start_on(dir: TempDir, signs: bool) -> Self {
         let running = Some(run(dir.path(), signs).await);
         Self { dir, running, signs }
+    }
+
+    /// Starts one on a copy of another's data directory, with the same key: from there on they are two histories.
+    pub async fn start_copy(of: &Path) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        copy_dir(of, &data(dir.path()));
+        Self::start_on(dir, true).await
     }
 
     /// Its data directory.
@@ -82,6 +92,20 @@ impl Server {
         let live = if self.running.is_some() { Some(roots(&self.clients().await).await) } else { None };
         self.stop().await;
         check_ledger(&self.data(), live).await;
+    }
+}
+
+/// Copies a directory with everything in it.
+pub fn copy_dir(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_dir(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), &to).unwrap();
+        }
     }
 }
 

@@ -16,6 +16,8 @@ mod harness;
 mod anchors;
 /// What is acknowledged is durable, once, and answered alike for ever.
 mod append;
+/// An auditor elsewhere takes in only what is new, and whatever the server or anybody between them changes, it says where.
+mod audit;
 
 /// What measures itself measures every promise, goes on where it stopped, and leaves nothing behind.
 mod bench;
@@ -43,6 +45,8 @@ mod moments;
 mod projections;
 /// Policies: what breaks a rule is flagged, or refused with its evidence.
 mod promises;
+/// One file and a public key show what stands in a ledger, and no other file does.
+mod proof_files;
 /// What stands in a ledger can be proved to somebody who has a public key, and trusts nobody.
 mod proofs;
 /// Lists, filters, pages and look-ups give what a walk over the whole log gives.
@@ -55,6 +59,8 @@ mod serve;
 mod strict;
 /// Followers get every entry once, in order, with history and presence joined without a gap.
 mod tail;
+/// Others cosign what a server signs, and neither it nor they can go back on it.
+mod witnesses;
 
 /// The incidents that the product is made for, with their numbers.
 #[path = "../scenarios"]

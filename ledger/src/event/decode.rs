@@ -19,6 +19,8 @@ use crate::types::{AccountDigest, Emitter, Position, Time};
 
 /// The most items of a list in an event.
 const ITEMS_MAX: usize = 1_000;
+/// The longest signed note in an event: one with the cosignatures of dozens of witnesses.
+const SIGNED_NOTE_BYTES_MAX: usize = 32 * 1024;
 
 /// Every field of an event that cannot be recorded as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, thiserror::Error)]
@@ -151,6 +153,15 @@ impl Reader {
             self.note(field, text);
         }
         text.to_owned()
+    }
+
+    /// A signed note: lines, whose signatures would look like secrets. Only the ledger itself writes such events.
+    fn signed_note(&mut self, field: &str, note: &str) -> String {
+        let lines = || note.split('\n').all(|line| !line.chars().any(char::is_control));
+        if self.checked && (note.is_empty() || note.len() > SIGNED_NOTE_BYTES_MAX || !lines()) {
+            self.problem(field, "is no signed note");
+        }
+        note.to_owned()
     }
 
     fn violation(&mut self, m: &pb::Violation) -> Violation {
@@ -353,10 +364,10 @@ impl Reader {
             | M::RestorePlanned(_)
             | M::RestoreApproved(_)
             | M::RestoreCompleted(_) => self.request_fact(fact),
-            M::KeyRotated(m) => Fact::KeyRotated { note: self.own_text("key_rotated.note", &m.note) },
+            M::KeyRotated(m) => Fact::KeyRotated { note: self.signed_note("key_rotated.note", &m.note) },
             M::CheckpointOverridden(m) => Fact::CheckpointOverridden {
                 source: self.text("checkpoint_overridden.source", &m.source),
-                note: self.own_text("checkpoint_overridden.note", &m.note),
+                note: self.signed_note("checkpoint_overridden.note", &m.note),
             },
         }
     }

@@ -11,7 +11,17 @@ use crate::types::Position;
 /// What may stand in the data directory itself.
 const IN_DATA: [&str; 3] = ["ledgers", "lock", "projections"];
 /// What may stand in a ledger's directory.
-const IN_LEDGER: [&str; 7] = ["checkpoint", "checkpoint.tmp", "ids", "log", "snapshots", "tail", "tree"];
+const IN_LEDGER: [&str; 9] = [
+    "checkpoint",
+    "checkpoint.tmp",
+    "checkpoint.witnessed",
+    "checkpoint.witnessed.tmp",
+    "ids",
+    "log",
+    "snapshots",
+    "tail",
+    "tree",
+];
 
 /// Names in the data directory that are none of the product's.
 pub(super) fn strangers_in_data(disk: &dyn Disk, data_dir: &Path) -> io::Result<Vec<String>> {

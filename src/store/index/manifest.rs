@@ -3,7 +3,7 @@
 //! that opens is the index of *some* moment, whole.
 //!
 //! ```text
-//! "TKLIDX01" | cursor | link 32 | next run | limbo: count, run* | runs: count, (run, tier, first, end, pieces, check)* | CRC-32
+//! "TKLIDX02" | cursor | link 32 | next run | limbo: count, run* | runs: count, (run, tier, first, end, pieces, check)* | CRC-32
 //! ```
 //! Numbers are varints, except the CRC (4 bytes, little-endian, over the namespace and all before it).
 
@@ -12,7 +12,7 @@ use super::space::Space;
 use super::{Mark, varint};
 use crate::store::StoreError;
 
-const MAGIC: &[u8; 8] = b"TKLIDX01";
+const MAGIC: &[u8; 8] = b"TKLIDX02";
 
 /// What is stored about an index as a whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,0 +1,198 @@
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::binary_harness::{Said, Served, data_of, say};
+
+/// A server that signs, its public key, and a directory for files.
+struct Stage {
+    server: Served,
+    key: String,
+    files: TempDir,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let (dir, files) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let private = files.path().join("private");
+        let private = private.to_str().unwrap();
+        let key = say(&["key", "generate", "--out", private, "-o", "json"]).ends(0).json();
+        let data = data_of(&dir);
+        let data = data.to_str().unwrap();
+        let server =
+            Served::run(dir, &["serve", "--listen", "127.0.0.1:0", "--data", data, "--key", private]);
+        Self { server, key: key["key"].as_str().unwrap().to_owned(), files }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.files.path().join(name)
+    }
+
+    fn record(&self, events: &[Value]) -> Value {
+        let lines: Vec<String> = events.iter().map(Value::to_string).collect();
+        self.server.feed(&["append", "-o", "json"], &(lines.join("\n") + "\n")).ends(0).json()
+    }
+
+    fn get(&self, words: &[&str], file: &str) -> Said {
+        let out = self.path(file);
+        self.server.ask(&[&["proof"], words, &["--out", out.to_str().unwrap(), "-o", "json"]].concat())
+    }
+
+    fn verify(&self, file: &str) -> Said {
+        verify(&self.path(file), &self.key)
+    }
+}
+
+fn verify(file: &Path, key: &str) -> Said {
+    say(&["proof", "verify", file.to_str().unwrap(), "--key", key, "-o", "json"])
+}
+
+fn event(n: u32, emitter: &str, number: Option<u64>) -> Value {
+    let mut event = json!({
+        "event_id": id(n), "kind": "AccountCreated", "account": format!("{emitter}-bot-{n}"), "actor": "alice",
+        "actor_kind": "human", "occurred_at": "2024-09-11T00:00:00Z", "emitter": emitter,
+        "data": {"kind": "bot", "handle": format!("{emitter}-{n}")},
+    });
+    if let Some(number) = number {
+        event["emitter_sequence"] = number.into();
+    }
+    event
+}
+
+fn id(n: u32) -> String {
+    format!("00000000-0000-4000-8000-{n:012}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_file_and_a_key_show_that_an_event_is_there() {
+    let stage = Stage::new();
+    stage.record(&[
+        event(1, "hr", None),
+        event(2, "hr", None),
+        event(2, "jobs", None),
+        event(3, "jobs", None),
+    ]);
+    let got = stage.get(&["get", "--event", &id(1), "--key", &stage.key], "one").ends(0).json();
+    let proved = stage.verify("one").ends(0).json();
+    assert_eq!((&proved["position"], &proved["kind"]), (&1.into(), &"AccountCreated".into()));
+    assert_eq!((&proved["account"], &proved["emitter"]), (&"hr-bot-1".into(), &"hr".into()));
+    assert_eq!(proved["origin"], "tokenledger.local/default");
+    assert_eq!(got, proved);
+    let listed = stage.server.json(&["events", "list", "--account", "hr-bot-1"]);
+    for field in ["event_id", "link", "recorded_at", "position"] {
+        assert_eq!(proved[field], listed[0][field], "{field}");
+    }
+
+    // What two emitters called the same, what nobody did, and what is not there.
+    let ambiguous = stage.get(&["get", "--event", &id(2)], "two").ends(1);
+    assert!(ambiguous.stderr.contains("hr, jobs") && !stage.path("two").exists(), "{ambiguous:?}");
+    stage.get(&["get", "--event", &id(2), "--emitter", "jobs"], "two").ends(0);
+    assert_eq!(stage.verify("two").ends(0).json()["account"], "jobs-bot-2");
+    stage.get(&["get", "--event", &id(9)], "none").ends(4);
+    stage.get(&["get", "--event", &id(3), "--emitter", "hr"], "none").ends(4);
+    stage.get(&["get", "--position", "99"], "none").ends(4);
+    stage.get(&["get"], "none").ends(2);
+    assert!(!stage.path("none").exists());
+
+    // Nothing is overwritten unless somebody says so.
+    let taken = stage.get(&["get", "--position", "3"], "one").ends(1);
+    assert!(taken.stderr.contains("--overwrite"), "{taken:?}");
+    stage.get(&["get", "--position", "3", "--overwrite"], "one").ends(0);
+    assert_eq!(stage.verify("one").ends(0).json()["position"], 3);
+    let server = stage.server;
+    server.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_was_edited_or_is_checked_by_another_key_proves_nothing() {
+    let stage = Stage::new();
+    stage.record(&[event(1, "hr", None), event(2, "hr", None)]);
+    stage.get(&["get", "--event", &id(1)], "one").ends(0);
+    let file = std::fs::read(stage.path("one")).unwrap();
+    let edited = stage.path("edited");
+    for at in (0..file.len()).step_by(file.len() / 12) {
+        let mut changed = file.clone();
+        changed[at] ^= 1;
+        std::fs::write(&edited, changed).unwrap();
+        let said = stage.verify("edited").ends(3);
+        assert_eq!(said.json()["ok"], false);
+    }
+    std::fs::write(&edited, [&file[..], "— witness.example.org AAAAAQAAAAA=\n".as_bytes()].concat()).unwrap();
+    stage.verify("edited").ends(3);
+    let other = stage.path("other");
+    let words = ["key", "generate", "--out", other.to_str().unwrap(), "-o", "json"];
+    let stranger = say(&words).ends(0).json();
+    verify(&stage.path("one"), stranger["key"].as_str().unwrap()).ends(3);
+    // A file with the key is as good as its line; a private key is refused, and not repeated.
+    let public = stage.path("public");
+    std::fs::write(&public, format!("{}\n{}\n", stranger["key"].as_str().unwrap(), stage.key)).unwrap();
+    verify(&stage.path("one"), public.to_str().unwrap()).ends(0);
+    let private = std::fs::read_to_string(stage.path("private")).unwrap();
+    let refused = verify(&stage.path("one"), private.trim()).ends(2);
+    assert!(!refused.stderr.contains(&private[40..60]), "{refused:?}");
+    verify(&stage.path("nowhere"), &stage.key).ends(1);
+    let server = stage.server;
+    server.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_append_gives_its_receipts_as_files() {
+    let stage = Stage::new();
+    let dir = stage.path("receipts");
+    let lines = format!("{}\n{}\n", event(1, "hr", None), event(2, "hr", None));
+    let words = ["append", "--receipts", dir.to_str().unwrap(), "-o", "json"];
+    let answers = stage.server.feed(&words, &lines).ends(0).json();
+    for answer in answers.as_array().unwrap() {
+        let receipt = dir.join(format!("{}.tlog-proof", answer["position"]));
+        let proved = verify(&receipt, &stage.key).ends(0).json();
+        assert_eq!((&proved["event_id"], &proved["link"]), (&answer["event_id"], &answer["link"]));
+    }
+    // The same again finds them there.
+    stage.server.feed(&words, &lines).ends(0);
+    let foreign = dir.join("1.tlog-proof");
+    std::fs::copy(dir.join("2.tlog-proof"), &foreign).unwrap();
+    let refused = stage.server.feed(&words, &lines).ends(1);
+    assert!(refused.stderr.contains("are recorded"), "{refused:?}");
+    let server = stage.server;
+    server.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sequence_without_a_gap_is_proved_and_one_with_a_gap_is_not() {
+    let stage = Stage::new();
+    let mut events: Vec<Value> = (1..=1_100).map(|n| event(n, "hr", Some(u64::from(n)))).collect();
+    events.retain(|event| event["emitter_sequence"] != 1_051);
+    // Others count as well, and numbers may come late.
+    events.insert(7, event(5_000, "jobs", Some(8)));
+    events.swap(300, 301);
+    stage.record(&events);
+    let words =
+        |from: &'static str, to: &'static str| ["sequence", "--emitter", "hr", "--from", from, "--to", to];
+    let got = stage.get(&words("2", "1050"), "all").ends(0).json();
+    assert_eq!(
+        (&got["from"], &got["to"], got["positions"].as_array().unwrap().len()),
+        (&2.into(), &1050.into(), 1049)
+    );
+    let proved = stage.verify("all").ends(0).json();
+    assert_eq!(proved, got);
+    stage.get(&words("8", "8"), "one").ends(0);
+    let missing = stage.get(&words("1000", "1100"), "gap").ends(4);
+    assert!(missing.stderr.contains("number 1051") && !stage.path("gap").exists(), "{missing:?}");
+    stage.get(&words("1101", "1102"), "gap").ends(4);
+    stage.get(&words("5", "4"), "gap").ends(2);
+    stage.get(&words("1", "10001"), "gap").ends(2);
+    stage.get(&["sequence", "--emitter", "nobody", "--from", "1", "--to", "2"], "gap").ends(4);
+
+    // A file from which one event is taken proves nothing, whatever it says of itself.
+    let file = std::fs::read_to_string(stage.path("all")).unwrap();
+    let mut sections: Vec<&str> = file.split("\n\n").collect();
+    sections.remove(500);
+    let fewer = sections.join("\n\n");
+    for text in [fewer.clone(), fewer.replacen("numbers 2 1050", "numbers 2 1049", 1)] {
+        std::fs::write(stage.path("edited"), text).unwrap();
+        stage.verify("edited").ends(3);
+    }
+    let server = stage.server;
+    server.check().await;
+}
