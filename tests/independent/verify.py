@@ -1,26 +1,31 @@
 #!/usr/bin/env python3
-"""Checks the ledgers of a data directory, knowing nothing but docs/format.md.
+"""Checks the ledgers of a data directory, or an export of one, knowing nothing but docs/format.md and C2SP.
 
-    pip install blake3 zstandard
-    python3 verify.py DATA_DIR
+    pip install blake3 zstandard cryptography
+    python3 verify.py DIR [--key VKEY]... [--checkpoint FILE] [--anchor FILE] [--receipt FILE] [--kept DIR] [--witness VKEY]
 
-It shares no code with tokenledger. It recomputes the link of every entry and accounts for every byte of every file
-below ledgers/*/log. For each ledger it prints a line
+It shares no code with tokenledger. It recomputes the link of every entry and the tree over them, and accounts for every
+byte of every file below ledgers/*/log, or of the export. What was signed is held against that tree: the checkpoint in the
+directory, and whatever is given from outside of it. For each ledger it prints a line
 
-    NAME entries=N head=HEX torn_bytes=N
+    NAME entries=N head=HEX torn_bytes=N root=HEX checkpoint=N signed=yes known=N
 
-and for each problem, below it, a line
+(signed: yes, unchecked for want of --key, or no; known: how many statements from outside agree) and for each problem, below
+it, a line
 
     NAME position=N file=log/... offset=N: what is wrong
 
 Exit code: 0 where no problem was found, 1 where there was one, 2 for wrong usage. A torn tail, which a crash may leave
-and the next start repairs, is no problem. Run it on a copy, or while no server is writing.
+and the next start repairs, is no problem. Run it on a copy, or while no server is writing. docs/verify-independently.md
+says which of these files protects against whom.
 
 How to read this file: `Segment.walk` goes from frame to frame; `take` judges an entry that is intact; `lost` decides
 what to say about bytes that are not, and where to go on; `torn` decides whether a crash explains them; `close` judges
-what stands behind the frames. `PackedSegment` does the same with the blocks of a packed file.
+what stands behind the frames. `PackedSegment` does the same with the blocks of a packed file. signed.py knows what was
+signed, and tiles.py the form of an export.
 """
 
+import argparse
 import os
 import re
 import struct
@@ -30,6 +35,9 @@ from hashlib import sha256
 
 import zstandard
 from blake3 import blake3
+
+import signed
+import tiles
 
 LINK = "tokenledger 2026 entry link v1"
 EVENT_ID = "tokenledger 2026 event id v1"
@@ -66,14 +74,22 @@ class Tree:
     def __init__(self, size=0, roots=()):
         self.size, self.roots = size, roots
 
-    def with_entry(self, entry):
-        root, size, roots = sha256(b"\0" + entry).digest(), self.size, self.roots
+    def with_leaf(self, leaf):
+        root, size, roots = leaf, self.size, self.roots
         while size & 1:
             root, roots, size = sha256(b"\1" + roots[-1] + root).digest(), roots[:-1], size >> 1
         return Tree(self.size + 1, (*roots, root))
 
     def frontier(self):
         return b"".join(self.roots)
+
+    def root(self):
+        if not self.roots:
+            return sha256().digest()
+        root, *larger = reversed(self.roots)
+        for left in larger:
+            root = sha256(b"\1" + left + root).digest()
+        return root
 
 
 class Frame:
@@ -298,7 +314,9 @@ class Segment:
                 self.starts.append(offset)
         self.step_batch(frame)
         chain.link = chain.head = link_of(entry)
-        chain.tree = chain.tree and chain.tree.with_entry(entry)
+        leaf = signed.leaf_of(entry)
+        chain.tree = chain.tree and chain.tree.with_leaf(leaf)
+        self.ledger.saw(position, leaf, chain.tree)
         chain.place = (self.file, offset)
         chain.next += 1
         self.offset = frame.end
@@ -745,9 +763,10 @@ class PackedSegment(Segment):
         chain, offset, due = self.chain, self.offset, self.chain.next
         block = Block(self.data, offset, self.uid, due)
         if block.frames is None:
-            self.problem(due, offset, "the block that begins here is not what was written")
             self.whole, self.batch = False, "unknown"
-            return self.behind_broken(block, start)
+            found = self.behind_broken(block, start)
+            self.problem(due, offset, f"the block of positions {due} to {chain.next - 1} is not what was written")
+            return found
         self.places.append((due - self.first, offset))
         self.framed += len(block.frames)
         at, end = 0, due + block.entries
@@ -845,11 +864,53 @@ class PackedSegment(Segment):
 
 
 class Ledger:
-    def __init__(self, directory):
+    def __init__(self, directory, keys=None, statements=()):
         self.directory, self.chain, self.torn_bytes, self.problems = directory, Chain(), 0, []
+        self.keys, self.statements = keys or signed.Keys(), list(statements)
+        self.name = os.path.basename(directory)
+        self.checkpoint = None
+        self.sizes, self.roots, self.leaves = set(), {0: Tree().root()}, {}
+        self.needs_leaves = any(len(one.parts) > 1 for one in self.statements)
 
     def problem(self, position, file, offset, reason):
         self.problems.append((position, file, offset, reason))
+
+    def saw(self, position, leaf, tree):
+        """An entry was read: keeps what statements will be held against."""
+        if tree and tree.size in self.sizes:
+            self.roots[tree.size] = tree.root()
+        if self.needs_leaves:
+            self.leaves[position] = leaf
+
+    def read_checkpoint(self):
+        """The checkpoint that the server kept. Where the ledger's key is known there must be one."""
+        try:
+            with open(os.path.join(self.directory, "checkpoint"), "rb") as file:
+                raw = file.read()
+        except OSError:
+            raw = None
+        if raw is None and not self.keys.of(self.name):
+            return
+        try:
+            if raw is None:
+                raise signed.Bad("there is none, though a key was given: nobody has signed this ledger")
+            checkpoint = signed.Checkpoint(raw)
+            if checkpoint.ledger != self.name:
+                raise signed.Bad(f"it is that of {checkpoint.origin}")
+            self.keys.check(checkpoint)
+            self.checkpoint = signed.Statement("checkpoint", checkpoint)
+            self.keys.check_witnesses(checkpoint)
+        except signed.Bad as bad:
+            self.problem(0, "checkpoint", 0, str(bad))
+
+    def compare(self):
+        """Holds what was signed against the tree over the entries."""
+        size = self.chain.next
+        self.leaves = {place: leaf for place, leaf in self.leaves.items() if place < size}
+        seen = signed.Seen(size, self.roots, self.leaves)
+        for first, last, statement, reason in signed.contradictions(self.statements, self.checkpoint, seen):
+            where = f"position {first}" if first == last else f"one of the positions {first} to {last}"
+            self.problem(first, statement.source, 0, f"{reason}: {where} is not what was signed")
 
     def names(self, below, known):
         """The names in a directory; each must be known."""
@@ -861,6 +922,12 @@ class Ledger:
         return [name for name in names if re.fullmatch(known, name)]
 
     def judge(self):
+        self.read_checkpoint()
+        self.sizes = {one.size for one in [*self.statements, *([self.checkpoint] if self.checkpoint else [])]}
+        self.log()
+        self.compare()
+
+    def log(self):
         self.names("", r"checkpoint(\.tmp)?|ids|log|snapshots|tail|tree")
         self.names("log/torn", r"[0-9]+-[0-9]+\.(bin|json)")
         names = self.names("log", r"[0-9]{20}\.seg|next\.tmp|pack\.tmp|torn")
@@ -884,24 +951,111 @@ class Ledger:
             self.torn_bytes = segment.torn_bytes
 
 
-def main(arguments):
-    if len(arguments) != 2 or not os.path.isdir(arguments[1]):
-        print(__doc__, file=sys.stderr)
-        return 2
-    root = os.path.join(arguments[1], "ledgers")
-    failed = False
-    for name in sorted(os.listdir(root)) if os.path.isdir(root) else []:
-        ledger = Ledger(os.path.join(root, name))
+OPTIONS = [
+    ("key", "VKEY", "the key that signs a ledger's checkpoints, as `tokenledger key show` prints it"),
+    ("old-key", "VKEY", "one that it follows: good for what was kept, not for the checkpoint in DIR"),
+    ("witness", "VKEY", "the key of a witness, which must have cosigned the checkpoint in DIR"),
+    ("checkpoint", "FILE", "a signed checkpoint that somebody kept"),
+    ("anchor", "FILE", "a server's file of anchors"),
+    ("receipt", "FILE", "a proof of an event (tlog-proof)"),
+    ("kept", "DIR", "an older export, of which the checkpoint and tile/0 suffice: names positions exactly"),
+]
+
+
+def options_of(arguments):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("directory")
+    for name, value, about in OPTIONS:
+        parser.add_argument(f"--{name}", action="append", default=[], metavar=value, help=about)
+    options = parser.parse_args(arguments)
+    options.directory = os.path.normpath(options.directory)
+    if not os.path.isdir(options.directory):
+        parser.error("there is no such directory")
+    return options
+
+
+def statements_of(options, keys):
+    """What is known from outside of the directory, and why some of it proves nothing."""
+    def contents(path):
+        with open(path, "rb") as file:
+            return file.read()
+
+    readers = {
+        "checkpoint": lambda path: [signed.Statement(path, signed.believed(contents(path), keys))],
+        "anchor": lambda path: signed.anchors(path, contents(path), keys),
+        "receipt": lambda path: [signed.receipt(path, contents(path), keys)],
+        "kept": lambda path: [tiles.kept(path, path, keys)],
+    }
+    statements, useless = [], []
+    for name, reader in readers.items():
+        for path in getattr(options, name):
+            try:
+                statements += reader(path)
+            except signed.Bad as bad:
+                useless.append(f"{path} proves nothing: {bad}")
+            except OSError as error:
+                useless.append(f"{path} proves nothing: it cannot be read: {error.strerror}")
+    return statements, useless
+
+
+def judged(directory, keys, statements):
+    """The ledgers of a data directory, or the one of an export, judged."""
+    if tiles.is_export(directory):
+        export = tiles.Export(directory, keys, statements)
+        export.judge()
+        return [export]
+    root, ledgers = os.path.join(directory, "ledgers"), []
+    here = sorted(os.listdir(root)) if os.path.isdir(root) else []
+    for name in here:
+        ledger = Ledger(os.path.join(root, name), keys, [one for one in statements if one.ledger == name])
         if re.fullmatch(r"[a-z][a-z0-9-]{0,62}", name) and os.path.isdir(ledger.directory):
             ledger.judge()
         else:
             ledger.problem(0, ".", 0, "no ledger has this name")
-        print(f"{name} entries={ledger.chain.next} head={ledger.chain.head.hex()} torn_bytes={ledger.torn_bytes}")
+        ledgers.append(ledger)
+    for name in sorted({one.ledger for one in statements if one.size > 0} - set(here)):
+        ledgers.append(Ledger(os.path.join(root, name)))
+        ledgers[-1].problem(0, ".", 0, "this ledger is not here, though a checkpoint of it is known")
+    return ledgers
+
+
+def summary(ledger):
+    """The line about a ledger."""
+    if isinstance(ledger, tiles.Export):
+        entries, head, root = ledger.entries, ledger.head, ledger.root
+    else:
+        chain = ledger.chain
+        entries, head, root = chain.next, chain.head, chain.tree and chain.tree.root()
+    size = ledger.checkpoint.size if ledger.checkpoint else "none"
+    known = sum(not any(p[1] == one.source for p in ledger.problems) for one in ledger.statements)
+    own = bool(ledger.checkpoint) and not any(p[1] == "checkpoint" for p in ledger.problems)
+    says = ("yes" if ledger.keys.of(ledger.name) else "unchecked") if own else "no"
+    line = f"{ledger.name} entries={entries} head={head.hex()} torn_bytes={ledger.torn_bytes}"
+    return f"{line} root={root.hex() if root else 'unknown'} checkpoint={size} signed={says} known={known}"
+
+
+def main(arguments):
+    options = options_of(arguments[1:])
+    try:
+        keys = signed.Keys(options.key, options.witness, options.old_key)
+    except signed.Bad as bad:
+        print(bad, file=sys.stderr)
+        return 2
+    statements, useless = statements_of(options, keys)
+    for line in useless:
+        print(line)
+    failed = bool(useless)
+    for ledger in judged(options.directory, keys, statements):
+        print(summary(ledger))
         for position, file, offset, reason in ledger.problems:
-            print(f"{name} position={position} file={file} offset={offset}: {reason}")
+            print(f"{ledger.name} position={position} file={file} offset={offset}: {reason}")
         failed = failed or bool(ledger.problems)
     return 1 if failed else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    try:
+        sys.exit(main(sys.argv))
+    except ModuleNotFoundError as missing:
+        print(f"{missing}; see the top of this file for the packages that it needs", file=sys.stderr)
+        sys.exit(2)

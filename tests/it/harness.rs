@@ -364,18 +364,40 @@ async fn check_index(clients: &Clients, ledger: &str, entries: u64) {
     }
 }
 
-/// Runs the independent checker, where Python and its BLAKE3 package are there.
-pub fn independent(data: &Path) {
+/// A Python that has the packages which the independent checker needs, if there is one.
+pub fn python() -> Option<String> {
     let python = std::env::var("TOKENLEDGER_PYTHON").unwrap_or_else(|_| "python3".into());
-    let usable = std::process::Command::new(&python).args(["-c", "import blake3, zstandard"]).output();
-    if !usable.is_ok_and(|output| output.status.success()) {
-        let missing = "SKIPPED: tests/independent/verify.py, since Python lacks a package (pip install blake3 zstandard)";
-        assert!(std::env::var_os("TOKENLEDGER_REQUIRE_ALL").is_none(), "{missing}");
-        eprintln!("{missing}");
-        return;
+    let packages = "import blake3, cryptography, zstandard";
+    let usable = std::process::Command::new(&python).args(["-c", packages]).output();
+    if usable.is_ok_and(|output| output.status.success()) {
+        return Some(python);
     }
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/independent/verify.py");
-    let output = std::process::Command::new(&python).arg(script).arg(data).output().unwrap();
+    let missing = "SKIPPED: tests/independent, since Python lacks a package (pip install blake3 zstandard cryptography)";
+    assert!(std::env::var_os("TOKENLEDGER_REQUIRE_ALL").is_none(), "{missing}");
+    eprintln!("{missing}");
+    None
+}
+
+/// One of the independent programs.
+pub fn script(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/independent").join(name)
+}
+
+/// Runs the independent checker, where Python and its packages are there, with the key of each ledger that signs with
+/// [`key`].
+pub fn independent(data: &Path) {
+    let Some(python) = python() else { return };
+    let mut command = std::process::Command::new(python);
+    command.arg(script("verify.py")).arg(data);
+    for ledger in std::fs::read_dir(data.join("ledgers")).unwrap() {
+        let ledger = ledger.unwrap();
+        let Ok(note) = std::fs::read(ledger.path().join("checkpoint")) else { continue };
+        let verifier = key().verifier(&ledger.file_name().into_string().unwrap().parse().unwrap());
+        if verifier.open(&note).is_ok() {
+            command.arg("--key").arg(verifier.to_string());
+        }
+    }
+    let output = command.output().unwrap();
     assert!(output.status.success(), "the independent checker: {}", String::from_utf8_lossy(&output.stdout));
 }
 

@@ -35,6 +35,8 @@ mod dev;
 mod files;
 /// The shape of the API does not change under its clients' feet.
 mod golden_api;
+/// A checker in another language, which shares no code, names where a ledger was edited, whoever did it.
+mod independent;
 /// What only a checkpoint shows: a log that was put back, cut, or made anew; and an edited source of proofs.
 mod judge;
 /// Bounds: of batches, events, names, and of what a refusal carries.

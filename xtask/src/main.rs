@@ -2,6 +2,7 @@
 
 mod advisories;
 mod bench;
+mod plant;
 
 use std::io::Write as _;
 use std::path::Path;
@@ -14,6 +15,7 @@ Development tasks.
 
 Usage: cargo xtask advisories [--offline]
        cargo xtask bench [--rounds N] [--quick] [--long] [--only NAME,...] [--program PATH]
+       cargo xtask plant [NAME...]
 
   advisories   asks whether a dependency has a known flaw, was yanked or is unmaintained
     --offline  judges by the advisories fetched last time, and fetches none
@@ -23,6 +25,7 @@ Usage: cargo xtask advisories [--offline]
     --long     also what takes ten million events
     --only     only these promises, by their names in the table
     --program  measures this program, instead of a release build
+  plant        builds bugs into a copy of what verifies, and demands that a test catches each; NAME: only these
 ";
 
 /// What the command line asks for.
@@ -30,6 +33,7 @@ Usage: cargo xtask advisories [--offline]
 enum Task {
     Advisories(Network),
     Bench(bench::Options),
+    Plant(Vec<String>),
     Usage,
 }
 
@@ -40,6 +44,9 @@ impl Task {
             ["advisories"] => Some(Self::Advisories(Network::Fetch)),
             ["advisories", "--offline"] => Some(Self::Advisories(Network::Offline)),
             ["bench", options @ ..] => bench::Options::parse(options).map(Self::Bench),
+            ["plant", names @ ..] if names.iter().all(|name| !name.starts_with('-')) => {
+                Some(Self::Plant(names.iter().map(ToString::to_string).collect()))
+            }
             ["help" | "-h" | "--help"] => Some(Self::Usage),
             _ => None,
         }
@@ -52,6 +59,7 @@ fn main() -> ExitCode {
     match Task::parse(&arguments) {
         Some(Task::Advisories(network)) => advisories(network),
         Some(Task::Bench(options)) => measure(&options),
+        Some(Task::Plant(names)) => plant(&names),
         Some(Task::Usage) => say(USAGE, ExitCode::SUCCESS),
         None => say(USAGE, ExitCode::from(2)),
     }
@@ -67,6 +75,18 @@ fn advisories(network: Network) -> ExitCode {
 /// Fails also where a promise is not kept.
 fn measure(options: &bench::Options) -> ExitCode {
     match bench::run(workspace(), options) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(problem) => say(&format!("{problem}\n"), ExitCode::FAILURE),
+    }
+}
+
+/// Fails also where a bug survives.
+fn plant(names: &[String]) -> ExitCode {
+    let told = |text: &str| {
+        say(text, ExitCode::SUCCESS);
+    };
+    match plant::run(workspace(), names, told) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(problem) => say(&format!("{problem}\n"), ExitCode::FAILURE),
@@ -94,6 +114,13 @@ mod tests {
     fn advisories_are_fetched_unless_told_otherwise() {
         assert_eq!(Task::parse(&["advisories"]), Some(Task::Advisories(Network::Fetch)));
         assert_eq!(Task::parse(&["advisories", "--offline"]), Some(Task::Advisories(Network::Offline)));
+    }
+
+    #[test]
+    fn bugs_are_planted_all_or_by_name() {
+        assert_eq!(Task::parse(&["plant"]), Some(Task::Plant(vec![])));
+        assert_eq!(Task::parse(&["plant", "a", "b"]), Some(Task::Plant(vec!["a".into(), "b".into()])));
+        assert_eq!(Task::parse(&["plant", "--all"]), None);
     }
 
     #[test]

@@ -148,6 +148,18 @@ fn an_entry_that_only_its_own_header_speaks_against_is_not_accepted() {
     assert_eq!(accepted_in_every_way(&short), 2, "an emitter longer than its entry");
 }
 
+#[test]
+fn the_last_entry_which_no_link_holds_yet_is_held_by_its_checksum() {
+    for back in 2..8 {
+        let built = small();
+        let (file, _, end) = built.frames.last().unwrap();
+        // Behind its last byte stands the end mark.
+        built.files.change(file, |bytes| bytes[*end as usize - back] ^= 0b101);
+        assert_eq!(accepted_in_every_way(&built), 2, "{back} before its end");
+        assert!(!judged(&built.files).ok(), "{back} before its end");
+    }
+}
+
 fn changed(change: impl FnOnce(&mut Vec<u8>)) -> Built {
     let built = small();
     built.files.change(&built.segments[0], change);
