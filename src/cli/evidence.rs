@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use ledger::anchor::{ANCHORS_BYTES_MAX, Anchors, Known};
-use ledger::checkpoint::VerifierKey;
 use ledger::verify::{Evidence, Source};
 
 use super::exit::Failure;
+use super::vkeys::keys_of;
 
-/// No file with keys or a checkpoint is longer, in bytes.
+/// No file with a checkpoint is longer, in bytes.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
 
 /// Where the evidence is.
@@ -37,7 +37,7 @@ impl Given {
     pub fn read(&self) -> Result<Evidence, Failure> {
         let mut evidence = Evidence::default();
         for value in &self.keys {
-            for key in keys(value)? {
+            for key in keys_of(value)? {
                 let name = key.name().to_owned();
                 named(evidence.key(key), &name, "the key")?;
             }
@@ -66,29 +66,6 @@ impl Given {
 fn named(ours: bool, origin: &str, what: &str) -> Result<(), Failure> {
     let why = || format!("{what} is that of {origin}, and no ledger has such a name");
     if ours { Ok(()) } else { Err(Failure::Failed(why())) }
-}
-
-/// A key's line, or the lines of a file. A private key that was given by mistake is not repeated.
-fn keys(value: &str) -> Result<Vec<VerifierKey>, Failure> {
-    if let Ok(key) = value.parse() {
-        return Ok(vec![key]);
-    }
-    let text = match value.starts_with("PRIVATE+KEY+") {
-        true => value.to_owned(),
-        false => String::from_utf8_lossy(&bytes(Path::new(value), FILE_BYTES_MAX)?).into_owned(),
-    };
-    if text.contains("PRIVATE+KEY+") {
-        let why =
-            "--key takes a public key (`tokenledger key show FILE` prints it), and this is a private one";
-        return Err(Failure::Usage(why.to_owned()));
-    }
-    let keys: Result<Vec<VerifierKey>, _> =
-        text.lines().filter(|line| !line.is_empty()).map(str::parse).collect();
-    match keys {
-        Ok(keys) if !keys.is_empty() => Ok(keys),
-        Ok(_) => Err(Failure::Failed(format!("{value}: the file has no key"))),
-        Err(error) => Err(malformed(Path::new(value), &error)),
-    }
 }
 
 fn bytes(path: &Path, most: u64) -> Result<Vec<u8>, Failure> {
@@ -133,25 +110,15 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_lines_or_files_of_lines_and_never_private_ones() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("keys").display().to_string();
-        let line = private().verifier(&ledger()).to_string();
-        let given = |value: &str| read(Given { keys: vec![value.to_owned()], ..Given::default() });
-        assert!(given(&line).is_ok());
-        std::fs::write(&path, format!("{line}\n{line}\n")).unwrap();
-        assert!(given(&path).is_ok());
+    fn keys_of_several_ledgers_are_taken_and_private_ones_are_not() {
+        let given = |keys: &[String]| read(Given { keys: keys.to_vec(), ..Given::default() });
+        let other = private().verifier(&"other".parse().unwrap()).to_string();
+        assert!(given(&[private().verifier(&ledger()).to_string(), other]).is_ok());
         let secret = private().to_secret_line();
-        std::fs::write(&path, format!("{secret}\n")).unwrap();
-        for value in [&path, &secret] {
-            let refused = given(value).unwrap_err();
-            assert!(refused.contains("private") && !refused.contains(&secret[40..60]), "{refused}");
-        }
-        for other in ["", "\n", "x+00000000+AAAA\n", "\u{0}"] {
-            std::fs::write(&path, other).unwrap();
-            assert!(given(&path).unwrap_err().contains(&path), "{other:?}");
-        }
-        assert!(given("nowhere").unwrap_err().contains("nowhere"));
+        let refused = given(std::slice::from_ref(&secret)).err().unwrap();
+        assert!(refused.contains("private") && !refused.contains(&secret[40..60]), "{refused}");
+        let deployment = private().deployment().to_string();
+        assert!(given(&[deployment]).err().unwrap().contains("no ledger has such a name"));
     }
 
     #[test]

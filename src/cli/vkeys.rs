@@ -46,7 +46,11 @@ pub fn keys_of_ledger(given: &[String], ledger: &LedgerName) -> Result<LogKeys, 
     }
 }
 
-fn keys_of(value: &str) -> Result<Vec<VerifierKey>, Failure> {
+/// The keys that one value of `--key` gives: its line, or those of a file.
+///
+/// # Errors
+/// As [`keys`].
+pub fn keys_of(value: &str) -> Result<Vec<VerifierKey>, Failure> {
     if let Ok(key) = value.parse() {
         return Ok(vec![key]);
     }

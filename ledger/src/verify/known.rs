@@ -12,8 +12,8 @@ use crate::disk::{Disk, Open};
 use crate::tree::{Frontier, Hash, TreeHead};
 use crate::types::{LedgerName, Position};
 
-/// The file of a ledger that holds its newest checkpoint.
-const KEPT: &str = "checkpoint";
+/// The files of a ledger that hold its newest checkpoint, and the newest one with what witnesses have signed.
+const KEPT: [(Source, &str); 2] = [(Source::Kept, "checkpoint"), (Source::Witnessed, "checkpoint.witnessed")];
 /// No checkpoint is larger, however many have signed it.
 const KEPT_BYTES_MAX: u64 = 64 * 1024;
 
@@ -22,6 +22,8 @@ const KEPT_BYTES_MAX: u64 = 64 * 1024;
 pub enum Source {
     /// The ledger's own directory: the newest one that its server has signed.
     Kept,
+    /// The ledger's own directory: the newest one that witnesses have signed too.
+    Witnessed,
     /// A file of anchors.
     Anchor,
     /// Whoever asks has named it.
@@ -34,6 +36,7 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Kept => "kept",
+            Self::Witnessed => "witnessed",
             Self::Anchor => "anchor",
             Self::Given => "given",
             Self::Memory => "memory",
@@ -90,22 +93,24 @@ impl Evidence {
     /// What is known of a ledger, with what its directory says itself.
     pub(super) fn of(&self, disk: &dyn Disk, dir: &Path, ledger: &LedgerName) -> Claims {
         let mut claims = self.claims.get(ledger).cloned().unwrap_or_default();
-        let mut unread = None;
-        match kept(disk, dir, ledger) {
-            Ok(None) => {}
-            Ok(Some(known)) => {
-                claims.push(Claim { source: Source::Kept, tree: known.checkpoint.tree, signed: Some(known) });
+        let mut unread = Vec::new();
+        for (source, name) in KEPT {
+            match kept(disk, &dir.join(name), ledger) {
+                Ok(None) => {}
+                Ok(Some(known)) => {
+                    claims.push(Claim { source, tree: known.checkpoint.tree, signed: Some(known) });
+                }
+                Err(reason) => unread.push((source, reason)),
             }
-            Err(reason) => unread = Some(reason),
         }
         claims.sort_by_key(|claim| (claim.source, claim.tree.size));
         Claims { claims, unread, keys: self.keys.get(ledger).cloned().unwrap_or_default() }
     }
 }
 
-/// The checkpoint in a ledger's directory. It is replaced as a whole, so that no crash leaves a part of one.
-fn kept(disk: &dyn Disk, dir: &Path, ledger: &LedgerName) -> Result<Option<Known>, String> {
-    let note = match read(disk, &dir.join(KEPT)) {
+/// A checkpoint in a ledger's directory. It is replaced as a whole, so that no crash leaves a part of one.
+fn kept(disk: &dyn Disk, path: &Path, ledger: &LedgerName) -> Result<Option<Known>, String> {
+    let note = match read(disk, path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         other => other.map_err(|error| format!("the file can't be read: {error}"))?,
     };
@@ -127,8 +132,8 @@ fn read(disk: &dyn Disk, path: &Path) -> io::Result<Vec<u8>> {
 /// What is known of one ledger.
 pub(super) struct Claims {
     claims: Vec<Claim>,
-    /// Why the ledger's own checkpoint is none.
-    unread: Option<String>,
+    /// Why those of the ledger's own checkpoints are none that are not.
+    unread: Vec<(Source, String)>,
     keys: Vec<VerifierKey>,
 }
 
@@ -140,14 +145,14 @@ impl Claims {
 
     /// Holds what is known against a log of so many entries and what was noted of it.
     pub(super) fn against(self, entries: Position, roots: &BTreeMap<u64, Hash>) -> Vec<CheckpointReport> {
-        let unread = self.unread.as_ref().map(|reason| CheckpointReport {
-            source: Source::Kept,
+        let unread = self.unread.iter().map(|(source, reason)| CheckpointReport {
+            source: *source,
             size: None,
             signature: Signature::Unchecked,
             fault: Some(reason.clone()),
         });
         let judged = self.claims.iter().map(|claim| self.judge(claim, entries, roots));
-        unread.into_iter().chain(judged).collect()
+        unread.chain(judged).collect()
     }
 
     fn judge(&self, claim: &Claim, entries: Position, roots: &BTreeMap<u64, Hash>) -> CheckpointReport {
