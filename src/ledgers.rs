@@ -339,6 +339,7 @@ impl Ledgers {
             tree,
             tail: writer.tail(),
             kept,
+            cosigned: recovered.cosigned,
             anchors: self.anchors.clone(),
             disk,
             dir: recovered.dir,
@@ -459,6 +460,8 @@ struct Recovered {
     tree: Arc<TreeStore>,
     /// The checkpoint that is kept beside the log, unless the log contradicts it.
     kept: Option<Known>,
+    /// The one that is kept there with its cosignatures, likewise.
+    cosigned: Option<Known>,
     contradicted: Vec<Contradicted>,
 }
 
@@ -477,7 +480,9 @@ impl Finding {
         let Self { disk, dir, mut options, name, mut known, overridden } = self;
         let kept = notary::read_kept(disk.as_ref(), &dir)
             .map_err(|error| format!("its checkpoint can't be read: {error}"))?;
-        known.extend(kept.clone().map(|kept| (Source::Kept, kept)));
+        let cosigned = notary::read_cosigned(disk.as_ref(), &dir)
+            .map_err(|error| format!("its cosigned checkpoint can't be read: {error}"))?;
+        known.extend(kept.iter().chain(&cosigned).map(|kept| (Source::Kept, kept.clone())));
         if !overridden {
             let most = known.iter().map(|(_, known)| known.checkpoint.tree.size).max();
             options.protected_through = Position(most.unwrap_or(0));
@@ -495,7 +500,8 @@ impl Finding {
         let log = Arc::new(log);
         let tree = Arc::new(TreeStore::open(Arc::clone(&disk), &dir.join("tree"), &log.frontiers()));
         let contradicted = contradicted(&name, &tree, &log, known)?;
-        let kept = kept.filter(|_| contradicted.iter().all(|found| found.source != Source::Kept));
+        let holds = |kept: &Known| contradicted.iter().all(|found| found.known != *kept);
+        let (kept, cosigned) = (kept.filter(holds), cosigned.filter(holds));
         let tail = log.tail();
         let uid = if tail.next == Position(0) { LedgerUid(Uuid::new_v4().into_bytes()) } else { tail.uid };
         let snapshots = dir.join("snapshots");
@@ -509,7 +515,20 @@ impl Finding {
         let unreadable =
             damage.or_else(|| state.unreadable.as_ref().map(ToString::to_string)).or(learned.err());
         let stopped = unreadable.map(|reason| format!("{reason}; run `tokenledger verify`"));
-        Ok(Recovered { log, ids, learn_ids, state, stopped, snapshots, uid, dir, tree, kept, contradicted })
+        Ok(Recovered {
+            log,
+            ids,
+            learn_ids,
+            state,
+            stopped,
+            snapshots,
+            uid,
+            dir,
+            tree,
+            kept,
+            cosigned,
+            contradicted,
+        })
     }
 }
 

@@ -182,6 +182,8 @@ pub struct Parts {
     pub tail: watch::Receiver<Tail>,
     /// The checkpoint that was kept last.
     pub kept: Option<Known>,
+    /// The one that was kept with its cosignatures last.
+    pub cosigned: Option<Known>,
     /// Where checkpoints are kept outside of the directory.
     pub anchors: Option<Arc<AnchorFile>>,
     /// Where the newest checkpoint is kept.
@@ -197,7 +199,7 @@ pub struct Parts {
 /// Starts the notary of a ledger.
 #[must_use]
 pub fn start(parts: Parts) -> (Notary, Option<JoinHandle<()>>) {
-    let Parts { name, log, tree, tail, kept, anchors, disk, dir, signing, metrics } = parts;
+    let Parts { name, log, tree, tail, kept, cosigned, anchors, disk, dir, signing, metrics } = parts;
     let Some(signing) = signing else {
         let (_, newest) = watch::channel(None);
         return (Notary { tree, newest, asks: None }, None);
@@ -218,7 +220,7 @@ pub fn start(parts: Parts) -> (Notary, Option<JoinHandle<()>>) {
         metrics: metrics.clone(),
         witnesses: signing.witnesses,
     };
-    let (publisher, newest) = Publisher::new(with, &verifier, last);
+    let (publisher, newest) = Publisher::new(with, &verifier, last, cosigned);
     let (asks, receiver) = mpsc::channel(ASKS_MAX);
     // What was recorded while no server ran that signs is new as well. An empty ledger has no directory yet.
     let mut tail = tail;
@@ -235,14 +237,18 @@ pub fn start(parts: Parts) -> (Notary, Option<JoinHandle<()>>) {
 /// # Errors
 /// Where it can't be read.
 pub fn read_kept(disk: &dyn Disk, dir: &Path) -> io::Result<Option<Known>> {
-    let known = read_note(disk, &dir.join(NAME))?.map(|note| Known::read(&note)).transpose();
-    Ok(known
-        .inspect_err(|error| tracing::error!(dir = %dir.display(), %error, "the kept checkpoint is lost"))
-        .unwrap_or_default())
+    read_note(disk, &dir.join(NAME))
 }
 
-/// A note as it was kept, where there is one.
-fn read_note(disk: &dyn Disk, path: &Path) -> io::Result<Option<Vec<u8>>> {
+/// The newest checkpoint that it keeps with its cosignatures.
+///
+/// # Errors
+/// As [`read_kept`].
+pub fn read_cosigned(disk: &dyn Disk, dir: &Path) -> io::Result<Option<Known>> {
+    read_note(disk, &dir.join(publish::NAME))
+}
+
+fn read_note(disk: &dyn Disk, path: &Path) -> io::Result<Option<Known>> {
     let file = match disk.open(path, Open::Read) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -251,7 +257,8 @@ fn read_note(disk: &dyn Disk, path: &Path) -> io::Result<Option<Vec<u8>>> {
     let mut note = vec![0; usize::try_from(file.len()?.min(NOTE_BYTES_MAX)).unwrap_or_default()];
     let read = file.read_at(&mut note, 0)?;
     note.truncate(read);
-    Ok(Some(note))
+    let lost = |error: &_| tracing::error!(path = %path.display(), %error, "a kept checkpoint is lost");
+    Ok(Known::read(&note).inspect_err(lost).ok())
 }
 
 /// A checkpoint that this key has signed; one of another key is not given away as one of its own.

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ledger::anchor::Known;
 use ledger::checkpoint::VerifierKey;
 use ledger::checkpoint::cosignature::{Cosignature, CosignerKey};
 use ledger::disk::{self, Disk};
@@ -16,12 +17,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::{Ask, Issued, ProofError, read_note};
+use super::{Ask, Issued, ProofError};
 use crate::metrics::LedgerMetrics;
 use crate::witness::{Answered, Courier, Offer, Witnesses};
 
 /// The file of a ledger that holds the newest checkpoint with its cosignatures.
-const NAME: &str = "checkpoint.witnessed";
+pub(super) const NAME: &str = "checkpoint.witnessed";
 /// How long a request waits for a checkpoint that witnesses have yet to cosign.
 const WAIT_MAX: Duration = Duration::from_secs(5);
 /// After so long without enough cosignatures a newer checkpoint takes the place of one that is not published.
@@ -68,27 +69,18 @@ pub(super) struct Colleagues {
     pub(super) witnesses: Option<Arc<Witnesses>>,
 }
 
-impl Colleagues {
-    /// The checkpoint that was kept with its cosignatures. One that can't be read counts as lost: it is cosigned again.
-    fn kept(&self) -> Option<Vec<u8>> {
-        let kept = read_note(self.disk.as_ref(), &self.dir.join(NAME));
-        kept.unwrap_or_else(|error| {
-            tracing::error!(ledger = %self.name, %error, "the cosigned checkpoint can't be read");
-            None
-        })
-    }
-}
-
 impl Publisher {
-    /// Begins with the checkpoint that was signed last. What was published before stays so.
+    /// Begins with the checkpoint that was signed last, and the one that was kept with its cosignatures. What was published
+    /// before stays so.
     pub(super) fn new(
         with: Colleagues,
         verifier: &VerifierKey,
         signed: Option<Issued>,
+        cosigned: Option<Known>,
     ) -> (Self, watch::Receiver<Option<Issued>>) {
         let (mut newest, mut panel) = (signed.clone(), None);
         if let Some(witnesses) = with.witnesses.clone() {
-            let kept = with.kept().and_then(|note| Kept::read(verifier, &witnesses, note));
+            let kept = cosigned.and_then(|kept| Kept::read(verifier, &witnesses, kept.note.into_bytes()));
             let same =
                 kept.as_ref().filter(|kept| signed.as_ref().is_some_and(|s| s.tree == kept.issued.tree));
             newest = match (&kept, same) {
