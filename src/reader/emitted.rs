@@ -11,7 +11,7 @@ use crate::projection::{NUMBERS, Tag, numbers};
 
 /// How many entries that only share their key with others are looked at for each one that is wanted, at most: somebody
 /// would have to count the same numbers over and over.
-const SHARED_MAX: usize = 16;
+const SHARED_MAX: usize = 4;
 
 impl Moment {
     /// Those who have sent events, at most `limit`, sorted.

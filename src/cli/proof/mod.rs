@@ -51,7 +51,7 @@ struct Get {
     #[arg(long, value_name = "N")]
     position: Option<u64>,
     #[command(flatten)]
-    into: Into,
+    into: Destination,
 }
 
 /// Fetches the proof that no event of an emitter is missing between two of its numbers, as one file
@@ -69,12 +69,12 @@ struct Sequence {
     #[arg(long, value_name = "N")]
     to: u64,
     #[command(flatten)]
-    into: Into,
+    into: Destination,
 }
 
 /// Where a proof goes.
 #[derive(Debug, Args)]
-struct Into {
+struct Destination {
     /// The file to write
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -132,7 +132,7 @@ impl Sequence {
     }
 }
 
-impl Into {
+impl Destination {
     /// What can be said before the server is asked.
     fn prepare(&self, global: &Global) -> Result<Option<LogKeys>, Failure> {
         if !self.overwrite && self.out.exists() {
