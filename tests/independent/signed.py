@@ -199,7 +199,8 @@ class Keys:
 def believed(raw, keys):
     """The checkpoint of a note that somebody kept."""
     checkpoint = Checkpoint(raw)
-    keys.check(checkpoint, old=True)
+    if not keys.check(checkpoint, old=True) and keys.logs:
+        raise Bad(f"it is that of {checkpoint.origin}, of which no key was given")
     return checkpoint
 
 
@@ -246,9 +247,11 @@ def anchors(source, raw, keys):
     statements = []
     for number, line in enumerate(raw.decode(errors="replace").splitlines(), 1):
         try:
-            fields = json.loads(line)
-            ledger, note = fields["ledger"], fields["note"].encode()
-        except (ValueError, KeyError, TypeError, AttributeError):
+            (first, ledger), (second, note) = json.loads(line, object_pairs_hook=list)
+            note = note.encode()
+        except (ValueError, TypeError, AttributeError):
+            raise Bad(f"line {number} is no anchor") from None
+        if (first, second) != ("ledger", "note"):
             raise Bad(f"line {number} is no anchor") from None
         statements.append(Statement(source, believed(note, keys)))
         if statements[-1].ledger != ledger:

@@ -29,8 +29,13 @@ pub(super) enum Change {
 use Change::{LeftOut, Reads, Says};
 
 const PROOF: &str = "ledger/src/proof.rs";
+const PART: &str = "ledger/src/proof/part.rs";
 const TREE_PROOF: &str = "ledger/src/tree/proof.rs";
 const CHECKPOINT: &str = "ledger/src/checkpoint.rs";
+const ALONE: &str = "ledger/src/checkpoint/alone.rs";
+const LINE: &str = "ledger/src/checkpoint/line.rs";
+const COSIGNATURE: &str = "ledger/src/checkpoint/cosignature.rs";
+const AUDIT: &str = "ledger/src/audit.rs";
 const ROTATION: &str = "ledger/src/checkpoint/rotation.rs";
 const ANCHOR: &str = "ledger/src/anchor.rs";
 const TILES: &str = "ledger/src/tiles/mod.rs";
@@ -40,6 +45,7 @@ const WALK: &str = "ledger/src/verify/walk.rs";
 const FOOTER: &str = "ledger/src/verify/footer.rs";
 
 const CHECKPOINTS: &[&str] = &["checkpoint::"];
+const AUDITS: &[&str] = &["audit::"];
 const ANCHORS: &[&str] = &["anchor::"];
 const PROOFS: &[&str] = &["proof::"];
 const TILES_TESTS: &[&str] = &["tiles::"];
@@ -49,17 +55,24 @@ pub(super) const BUGS: &[Bug] = &[
     // A file that proves an event.
     Bug {
         name: "skip-the-proof",
-        file: PROOF,
-        anchor: "check_inclusion(&self.hashes, &checkpoint.tree, self.position, &tree::leaf(&self.entry))?;",
+        file: PART,
+        anchor: "check_inclusion(&self.hashes, tree, self.position, &tree::leaf(&self.entry))?;",
         change: LeftOut,
         tests: PROOFS,
     },
     Bug {
         name: "believe-the-files-position",
-        file: PROOF,
+        file: PART,
         anchor: "header.position.0 != self.position",
         change: Says("false"),
         tests: PROOFS,
+    },
+    Bug {
+        name: "signatures-that-nobody-checks",
+        file: ALONE,
+        anchor: "signature_lines(note).count() == 1",
+        change: Says("true"),
+        tests: CHECKPOINTS,
     },
     Bug {
         name: "proof-in-other-words",
@@ -147,8 +160,15 @@ pub(super) const BUGS: &[Bug] = &[
     },
     Bug {
         name: "accept-any-key-line",
-        file: CHECKPOINT,
-        anchor: "*kind == ED25519 && signed_note::is_key_name_valid(name) && parsed.to_string() == line",
+        file: LINE,
+        anchor: "right && public(name, kind, &key) == line",
+        change: Says("right"),
+        tests: CHECKPOINTS,
+    },
+    Bug {
+        name: "accept-any-cosignature",
+        file: COSIGNATURE,
+        anchor: "self.key.verify_strict(&message(text, seconds), &signature).is_ok()",
         change: Says("true"),
         tests: CHECKPOINTS,
     },
@@ -230,6 +250,42 @@ pub(super) const BUGS: &[Bug] = &[
         anchor: "known.ledger().as_ref() != Some(&ledger)",
         change: Says("false"),
         tests: ANCHORS,
+    },
+    // What an auditor takes in.
+    Bug {
+        name: "audit-skips-the-position",
+        file: AUDIT,
+        anchor: "header.position != tail.next",
+        change: Says("false"),
+        tests: AUDITS,
+    },
+    Bug {
+        name: "audit-skips-the-link",
+        file: AUDIT,
+        anchor: "header.previous != tail.link",
+        change: Says("false"),
+        tests: AUDITS,
+    },
+    Bug {
+        name: "audit-skips-the-ledger",
+        file: AUDIT,
+        anchor: "header.uid != tail.uid",
+        change: Says("false"),
+        tests: AUDITS,
+    },
+    Bug {
+        name: "audit-skips-the-time",
+        file: AUDIT,
+        anchor: "header.recorded_at < tail.recorded_at",
+        change: Says("false"),
+        tests: AUDITS,
+    },
+    Bug {
+        name: "audit-skips-the-epoch",
+        file: AUDIT,
+        anchor: "header.epoch < tail.epoch",
+        change: Says("false"),
+        tests: AUDITS,
     },
     // The stored tree.
     Bug {
