@@ -326,7 +326,10 @@ impl Ledgers {
             let fact =
                 Fact::CheckpointOverridden { source: Text::own(source.name()), note: known.note.clone() };
             let reason = self.shared.trust.override_reason.clone();
-            self.record(name, &writer, recovered.uid, fact, &known.note, reason).await?;
+            let recorded = self.record(name, &writer, recovered.uid, fact, &known.note, reason).await?;
+            if recorded && *source == Source::Kept {
+                notary::forget(disk.as_ref(), &recovered.dir, known).map_err(|error| error.to_string())?;
+            }
         }
         for rotation in signing.iter().zip(&kept).flat_map(|(signing, kept)| signing.since(name, kept)) {
             let fact = Fact::KeyRotated { note: rotation.note().to_owned() };
@@ -354,7 +357,8 @@ impl Ledgers {
         Ok(Opened { ledger: Arc::new(ledger), writing, following, signing })
     }
 
-    /// Records an event of the ledger's own, once for each note. A log that takes no appends can't hold it.
+    /// Records an event of the ledger's own, once for each note. A log that takes no appends can't hold it: then it is not
+    /// recorded.
     async fn record(
         &self,
         name: &LedgerName,
@@ -363,10 +367,10 @@ impl Ledgers {
         fact: Fact,
         note: &str,
         reason: Option<Text>,
-    ) -> Result<(), String> {
+    ) -> Result<bool, String> {
         if let Some(stopped) = writer.stopped() {
             tracing::error!(ledger = %name, kind = fact.kind().name(), stopped, "can't be recorded");
-            return Ok(());
+            return Ok(false);
         }
         let id = Uuid::new_v5(&Uuid::from_bytes(uid.0), format!("{}\n{note}", fact.kind().name()).as_bytes());
         let event = own_event(id, self.shared.clock.now(), Cause { reason, ..Cause::default() }, fact);
@@ -375,7 +379,7 @@ impl Ledgers {
         let answers = writer.append(request).await.map_err(|error| error.to_string())?;
         match answers.into_iter().next() {
             // It was recorded at an earlier start, at another time.
-            Some(Ok(_) | Err(Refused::IdTaken { .. })) => Ok(()),
+            Some(Ok(_) | Err(Refused::IdTaken { .. })) => Ok(true),
             Some(Err(refused)) => Err(refused.to_string()),
             None => Err("the writer did not answer".to_owned()),
         }

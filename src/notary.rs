@@ -248,6 +248,22 @@ pub fn read_cosigned(disk: &dyn Disk, dir: &Path) -> io::Result<Option<Known>> {
     read_note(disk, &dir.join(publish::NAME))
 }
 
+/// Removes what a ledger's directory keeps of a checkpoint that was overridden: the log has it now, and is no longer held
+/// against it.
+///
+/// # Errors
+/// Where it can't be removed.
+pub fn forget(disk: &dyn Disk, dir: &Path, overridden: &Known) -> io::Result<()> {
+    for name in [NAME, publish::NAME] {
+        let path = dir.join(name);
+        if read_note(disk, &path)?.as_ref() == Some(overridden) {
+            disk.remove(&path)?;
+            disk.sync_dir(dir)?;
+        }
+    }
+    Ok(())
+}
+
 fn read_note(disk: &dyn Disk, path: &Path) -> io::Result<Option<Known>> {
     let file = match disk.open(path, Open::Read) {
         Ok(file) => file,

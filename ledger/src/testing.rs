@@ -9,12 +9,14 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use uuid::Uuid;
 
+use crate::checkpoint::{LocalSigner, PrivateKey, Rotation, Signer};
 use crate::event::{
     AccountId, AccountKind, Actor, ActorKind, Annotations, Cause, ConsumerId, Difference, Event, Expiry,
     Fact, FamilyId, GrantId, Handle, IssuedToken, Namespace, NotRestored, PolicyMode, Recorded,
     RestoreOutcome, RevocationReason, RolloutStage, Text, TokenDigest, TokenId, Violation,
 };
-use crate::types::{AccountDigest, Emitter, Position, Time};
+use crate::tree::{SIZE_MAX, TreeHead};
+use crate::types::{AccountDigest, Emitter, LedgerName, Position, Time};
 
 /// The moment around which made-up histories happen, 2024-09-11T00:00:00Z.
 pub const DAY: Time = Time(1_726_012_800_000_000_000);
@@ -319,9 +321,30 @@ fn ledgers_own_fact() -> impl Strategy<Value = Fact> {
                 not_restored,
             }
         ),
-        "[a-z\n]{1,99}".prop_map(|note| Fact::KeyRotated { note }),
-        (text(), "[a-z\n]{1,99}").prop_map(|(source, note)| Fact::CheckpointOverridden { source, note }),
+        any::<u8>().prop_map(|seed| Fact::KeyRotated { note: rotation_note(seed) }),
+        (text(), 0..SIZE_MAX).prop_map(|(source, size)| {
+            let note = checkpoint_note(size);
+            Fact::CheckpointOverridden { source, note }
+        }),
     ]
+}
+
+#[expect(clippy::unwrap_used, reason = "constants")]
+fn private_key(seed: u8) -> PrivateKey {
+    PrivateKey::new("ledger.example.org".parse().unwrap(), &[seed; 32])
+}
+
+/// The statement by which a key follows another.
+#[expect(clippy::unwrap_used, reason = "two keys of one name")]
+pub fn rotation_note(seed: u8) -> String {
+    Rotation::sign(&private_key(seed), &private_key(seed.wrapping_add(1))).unwrap().note().to_owned()
+}
+
+/// A checkpoint of the ledger `default`.
+#[expect(clippy::unwrap_used, reason = "a signer that has signed nothing yet")]
+pub fn checkpoint_note(size: u64) -> String {
+    let mut signer = LocalSigner::new(&private_key(1), &LedgerName::default(), None);
+    String::from_utf8(signer.sign(TreeHead { size, root: [7; 32] }).unwrap()).unwrap()
 }
 
 /// Any fact that this program can write.

@@ -332,14 +332,19 @@ mod tests {
         check_page(
             &Verdict::from(report()),
             &expect![[r#"
-            LEDGER   VERDICT  ENTRIES  TORN BYTES  DAMAGES  HEAD
-            default  damaged  12       0           1        abababababababababababababababababababababababababababababababab
+                LEDGER   VERDICT  ENTRIES  TORN BYTES  DAMAGES  HEAD
+                default  damaged  12       0           1        abababababababababababababababababababababababababababababababab
 
-            damage of default:
-            POSITION  FILE                          OFFSET  REASON
-            4         log/00000000000000000000.seg  1234    the entry's CRC does not hold
-            1 ledger, 1 damage: NOT what was written
-        "#]],
+                damage of default:
+                POSITION  FILE                          OFFSET  REASON
+                4         log/00000000000000000000.seg  1234    the entry's CRC does not hold
+
+                checkpoints of default:
+                SOURCE  SIZE  SIGNATURE                                    VERDICT
+                kept    9     not checked: no key of the ledger was given  ok
+                anchor  14    good                                         the entries are missing
+                1 ledger, 1 damage, 1 checkpoint contradicted: NOT what was written
+            "#]],
         );
     }
 

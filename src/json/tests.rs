@@ -5,6 +5,7 @@ use ledger::event::{
     IssuedToken, Kind, NotRestored, PolicyMode, Recorded, RestoreOutcome, RevocationReason, RolloutStage,
     Text, TokenDigest, Violation,
 };
+use ledger::testing::{checkpoint_note, rotation_note};
 use ledger::types::{AccountDigest, Emitter, Link, Position, Time};
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -151,8 +152,8 @@ fn facts_about_jobs_and_requests() -> Vec<Fact> {
                 reason: "already_live".into(),
             }],
         },
-        Fact::KeyRotated { note: "one\n\n— two\n".into() },
-        Fact::CheckpointOverridden { source: id("anchor"), note: "one\n\n— two\n".into() },
+        Fact::KeyRotated { note: rotation_note(1) },
+        Fact::CheckpointOverridden { source: id("anchor"), note: checkpoint_note(7) },
     ]
 }
 

@@ -903,6 +903,20 @@ class Ledger:
         except signed.Bad as bad:
             self.problem(0, "checkpoint", 0, str(bad))
 
+    def read_witnessed(self):
+        """The newest checkpoint that the server kept with what witnesses said of it."""
+        path = os.path.join(self.directory, "checkpoint.witnessed")
+        if not os.path.exists(path):
+            return
+        try:
+            with open(path, "rb") as file:
+                checkpoint = signed.believed(file.read(), self.keys)
+            if checkpoint.ledger != self.name:
+                raise signed.Bad(f"it is that of {checkpoint.origin}")
+            self.statements.append(signed.Statement("checkpoint.witnessed", checkpoint))
+        except (OSError, signed.Bad) as bad:
+            self.problem(0, "checkpoint.witnessed", 0, str(bad))
+
     def compare(self):
         """Holds what was signed against the tree over the entries."""
         size = self.chain.next
@@ -923,12 +937,13 @@ class Ledger:
 
     def judge(self):
         self.read_checkpoint()
+        self.read_witnessed()
         self.sizes = {one.size for one in [*self.statements, *([self.checkpoint] if self.checkpoint else [])]}
         self.log()
         self.compare()
 
     def log(self):
-        self.names("", r"checkpoint(\.tmp)?|ids|log|snapshots|tail|tree")
+        self.names("", r"checkpoint(\.witnessed)?(\.tmp)?|ids|log|snapshots|tail|tree")
         self.names("log/torn", r"[0-9]+-[0-9]+\.(bin|json)")
         names = self.names("log", r"[0-9]{20}\.seg|next\.tmp|pack\.tmp|torn")
         for name in [n for n in names if n.endswith(".seg") and int(n[:20]) >= 2**64]:

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use base64::prelude::{BASE64_STANDARD, Engine};
 use prost::Message;
 use uuid::Uuid;
 
@@ -13,6 +14,8 @@ use super::{
     IssuedToken, NotRestored, PolicyMode, Recorded, RestoreOutcome, RevocationReason, RolloutStage, Text,
     TokenDigest, Violation, secrets,
 };
+use crate::anchor::Known;
+use crate::checkpoint::Rotation;
 use crate::entry::Header;
 use crate::pb;
 use crate::types::{AccountDigest, Emitter, Position, Time};
@@ -21,6 +24,13 @@ use crate::types::{AccountDigest, Emitter, Position, Time};
 const ITEMS_MAX: usize = 1_000;
 /// The longest signed note in an event: one with the cosignatures of dozens of witnesses.
 const SIGNED_NOTE_BYTES_MAX: usize = 32 * 1024;
+
+/// The part of a signed note's word that may be a name: not the key behind it, nor a hash or a signature, which are words
+/// of at least 44 characters in base64.
+fn name_in(word: &str) -> &str {
+    let opaque = word.len() >= 44 && BASE64_STANDARD.decode(word).is_ok();
+    if opaque { "" } else { word.split('+').next().unwrap_or(word) }
+}
 
 /// Every field of an event that cannot be recorded as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, thiserror::Error)]
@@ -155,11 +165,13 @@ impl Reader {
         text.to_owned()
     }
 
-    /// A signed note: lines, whose signatures would look like secrets. Only the ledger itself writes such events.
-    fn signed_note(&mut self, field: &str, note: &str) -> String {
-        let lines = || note.split('\n').all(|line| !line.chars().any(char::is_control));
-        if self.checked && (note.is_empty() || note.len() > SIGNED_NOTE_BYTES_MAX || !lines()) {
-            self.problem(field, "is no signed note");
+    /// A signed note, whose signatures would look like secrets; its names may not. Only the ledger itself writes such events.
+    fn signed_note(&mut self, field: &str, note: &str, is_one: bool) -> String {
+        let secret = || note.split_whitespace().find_map(|word| secrets::looks_like(name_in(word)));
+        if self.checked && (!is_one || note.len() > SIGNED_NOTE_BYTES_MAX) {
+            self.problem(field, "is no signed note of its kind");
+        } else if let (true, Some(kind)) = (self.checked, secret()) {
+            self.problem(field, &BadText::Secret(kind).to_string());
         }
         note.to_owned()
     }
@@ -364,10 +376,16 @@ impl Reader {
             | M::RestorePlanned(_)
             | M::RestoreApproved(_)
             | M::RestoreCompleted(_) => self.request_fact(fact),
-            M::KeyRotated(m) => Fact::KeyRotated { note: self.signed_note("key_rotated.note", &m.note) },
+            M::KeyRotated(m) => Fact::KeyRotated {
+                note: self.signed_note("key_rotated.note", &m.note, Rotation::parse(&m.note).is_ok()),
+            },
             M::CheckpointOverridden(m) => Fact::CheckpointOverridden {
                 source: self.text("checkpoint_overridden.source", &m.source),
-                note: self.signed_note("checkpoint_overridden.note", &m.note),
+                note: self.signed_note(
+                    "checkpoint_overridden.note",
+                    &m.note,
+                    Known::read(m.note.as_bytes()).is_ok(),
+                ),
             },
         }
     }

@@ -34,8 +34,11 @@ pub(super) async fn prove(
     // What was recorded since the checkpoint of an earlier part is not covered by it.
     let found: Vec<_> = found.into_iter().take_while(|(position, _)| position.0 < head.size).collect();
     if found.is_empty() {
-        let message =
-            format!("{emitter} has no event number {from} in the first {} entries of this ledger", head.size);
+        // The name is not repeated: it was given, and may be a secret that got into the wrong field.
+        let message = format!(
+            "the emitter has no event number {from} in the first {} entries of this ledger",
+            head.size
+        );
         return Err(status(Code::NotFound, "sequence_gap", message));
     }
     let tree = Arc::clone(ledger.notary.tree());

@@ -102,9 +102,11 @@ fn opening_reads_of_a_packed_segment_its_header_and_where_its_blocks_stand() {
     for sealed in &view.sealed {
         let bytes = disk.bytes(&path(sealed.first)).unwrap().len() as u64;
         let blocks = (sealed.end / 2000).max(2);
-        // The header, the trailer, the fixed part twice.
-        allowed += 512 + 16 + 2 * 104 + 8 * blocks + 4;
-        assert!(sealed.blocks.is_some() && bytes > 2 * (512 + 16 + 2 * 104 + 8 * blocks + 4));
+        let tree = sealed.tree.as_ref().map_or(0, |tree| tree.to_bytes().len() as u64);
+        // The header, the trailer, the fixed part twice, the tree.
+        let head = 512 + 16 + 2 * 104 + tree + 8 * blocks + 4;
+        allowed += head;
+        assert!(sealed.blocks.is_some() && bytes > 2 * head);
     }
     // Of the open one the header, the trailer and every frame; what is behind them, which must be zeros, as what a frame
     // could still be in and then as a whole; and the frames once more, to be written again.
