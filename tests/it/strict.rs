@@ -199,10 +199,10 @@ async fn what_only_the_ledger_writes_is_refused_from_others() {
             hash: vec![0; 32],
             ..Default::default()
         }),
-        pb::event::Fact::KeyRotated(pb::KeyRotated { note: "note".into() }),
+        pb::event::Fact::KeyRotated(pb::KeyRotated { note: ledger::testing::rotation_note(1) }),
         pb::event::Fact::CheckpointOverridden(pb::CheckpointOverridden {
             source: "anchor".into(),
-            note: "note".into(),
+            note: ledger::testing::checkpoint_note(7),
         }),
         pb::event::Fact::RestoreCompleted(pb::RestoreCompleted {
             plan: uuid,
