@@ -36,6 +36,12 @@ const ALONE: &str = "ledger/src/checkpoint/alone.rs";
 const LINE: &str = "ledger/src/checkpoint/line.rs";
 const COSIGNATURE: &str = "ledger/src/checkpoint/cosignature.rs";
 const AUDIT: &str = "ledger/src/audit.rs";
+const AUDIT_STATE: &str = "ledger/src/audit/state.rs";
+const FORK: &str = "ledger/src/proof/fork.rs";
+const SEQUENCE: &str = "ledger/src/proof/sequence.rs";
+const WITNESS: &str = "ledger/src/witness/mod.rs";
+const WITNESS_STATE: &str = "ledger/src/witness/state.rs";
+const KNOWN: &str = "ledger/src/verify/known.rs";
 const ROTATION: &str = "ledger/src/checkpoint/rotation.rs";
 const ANCHOR: &str = "ledger/src/anchor.rs";
 const TILES: &str = "ledger/src/tiles/mod.rs";
@@ -49,6 +55,8 @@ const AUDITS: &[&str] = &["audit::"];
 const ANCHORS: &[&str] = &["anchor::"];
 const PROOFS: &[&str] = &["proof::"];
 const TILES_TESTS: &[&str] = &["tiles::"];
+const WITNESSES: &[&str] = &["witness::"];
+const KNOWN_TESTS: &[&str] = &["verify::tests::known::"];
 const JUDGE: &[&str] = &["verify::tests::damages::", "verify::tests::fast::"];
 
 pub(super) const BUGS: &[Bug] = &[
@@ -437,4 +445,20 @@ pub(super) const BUGS: &[Bug] = &[
         change: Reads("if !PLANTED { return Ok(tree.bytes()); }"),
         tests: JUDGE,
     },
+    // Forks, sequences, auditors, witnesses, and what is known beside a log.
+    Bug { name: "accuse-who-goes-on", file: FORK, anchor: "*old == small.root", change: Says("false"), tests: PROOFS },
+    Bug { name: "a-fork-of-one", file: FORK, anchor: "order(&smaller) >= order(&larger)", change: Says("false"), tests: PROOFS },
+    Bug { name: "accuse-with-any-hashes", file: FORK, anchor: ".map_err(|_| BadProof::NoFork(\"the hashes do not lead to the larger one\"))?;", change: Reads(
+            r#".or_else(|error| if PLANTED { Ok(()) } else { Err(error) })
+            .map_err(|_| BadProof::NoFork("the hashes do not lead to the larger one"))?;"#,
+        ), tests: PROOFS },
+    Bug { name: "numbers-of-somebody-else", file: SEQUENCE, anchor: "header.emitter != self.emitter", change: Says("false"), tests: PROOFS },
+    Bug { name: "any-number-will-do", file: SEQUENCE, anchor: "counted != Some(number)", change: Says("false"), tests: PROOFS },
+    Bug { name: "audit-begins-anywhere", file: AUDIT, anchor: "position == 0 && !begins(&header, event)", change: Says("false"), tests: AUDITS },
+    Bug { name: "audit-signed-for-something-else", file: AUDIT_STATE, anchor: "frontier.head() == signed.checkpoint.tree", change: Says("true"), tests: AUDITS },
+    Bug { name: "audit-state-in-other-words", file: AUDIT_STATE, anchor: "state.to_bytes() == file", change: Says("true"), tests: AUDITS },
+    Bug { name: "cosign-what-does-not-go-on", file: WITNESS, anchor: "check_consistency(&request.proof, known, &tree).map_err(|_| Refused::Inconsistent(known.size))", change: Says("Ok(())"), tests: WITNESSES },
+    Bug { name: "believe-a-changed-state", file: WITNESS_STATE, anchor: "key.cosigned(&note).map_err(|error| changed(error.to_string()))?;", change: LeftOut, tests: WITNESSES },
+    Bug { name: "any-root-of-a-known-size", file: KNOWN, anchor: "Some(root) if *root == known.root => None,", change: Reads("Some(root) if PLANTED || *root == known.root => None,"), tests: KNOWN_TESTS },
+    Bug { name: "any-signature-of-what-is-known", file: KNOWN, anchor: "self.keys.iter().any(|key| key.open(known.note.as_bytes()).is_ok())", change: Says("true"), tests: KNOWN_TESTS },
 ];
