@@ -51,6 +51,8 @@ fn the_commands_that_dev_prints_bring_the_rotated_bots_back_as_they_were() {
         assert_eq!(item["digest_before"], item["digest_after"]);
     }
     assert_eq!(usable(&as_printed(lookup)), json!(true), "the secret that a customer holds works again");
+    assert_eq!(as_printed(starting("proof get"))["kind"], "AccountDeleted");
+    assert_eq!(as_printed(starting("proof verify"))["ok"], true);
 }
 
 /// Runs a command as it was printed, by a shell's rules of words; only the form of output is added.
@@ -73,6 +75,7 @@ fn the_tour_runs_from_nothing_to_the_restore_by_itself() {
         "146 bots of 22 customers",
         "$ tokenledger deletions find",
         "$ tokenledger restore apply",
+        "$ tokenledger proof verify",
     ] {
         assert!(said.stdout.contains(told), "{told}: {}", said.stdout);
     }

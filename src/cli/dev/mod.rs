@@ -110,7 +110,7 @@ impl Dev {
     ) -> Result<Exit, Failure> {
         let here = Global { server: format!("http://{}", running.grpc), ..global.clone() };
         tell(&Server::reach(&here).await?).await?;
-        let steps = steps(&place(global, &here));
+        let steps = steps(&place(global, &here), signed);
         if self.tour {
             printer.text(&story())?;
             return tour(&steps, printer).await;
@@ -207,9 +207,11 @@ struct Step {
     command: String,
 }
 
-fn steps(place: &str) -> Vec<Step> {
+fn steps(place: &str, signed: &Signed) -> Vec<Step> {
     let (run, plan) = (night::RUN, night::plan());
     let step = |purpose, command: String| Step { purpose, command: format!("tokenledger {command}{place}") };
+    let proof = signed.by.with_extension("tlog-proof");
+    let proof = quoted(&proof.display().to_string());
     vec![
         step(
             "Find what the job deleted, and the tokens that were active:",
@@ -220,6 +222,14 @@ fn steps(place: &str) -> Vec<Step> {
         step(
             "Does the secret that a customer holds work again?",
             format!("token lookup {}", night::a_digest()),
+        ),
+        step(
+            "Prove one of the deletions to somebody who trusts nobody, by one file:",
+            format!("proof get --event {} --overwrite --out {proof}", night::a_deletion()),
+        ),
+        step(
+            "All that it takes to check it is the ledger's public key, and no server:",
+            format!("proof verify {proof} --key {}", signed.verifier),
         ),
     ]
 }
@@ -272,7 +282,8 @@ mod tests {
 
     #[test]
     fn what_is_to_be_tried_is_understood_as_it_is_printed() {
-        for step in steps(" --server http://127.0.0.1:1234 --ledger demo") {
+        let signed = Signed { by: PathBuf::from("/x/data.key"), verifier: "a.b/demo+12345678+AQ==".into() };
+        for step in steps(" --server http://127.0.0.1:1234 --ledger demo", &signed) {
             let words: Vec<OsString> = step.command.split(' ').map(OsString::from).collect();
             assert!(parse(&Vec::new(), &words).is_ok(), "{}", step.command);
         }

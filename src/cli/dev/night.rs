@@ -42,6 +42,12 @@ pub(super) fn a_digest() -> String {
     digest_of(&token_of(0, 2))
 }
 
+/// The event by which the job deleted the first bot.
+pub(super) fn a_deletion() -> String {
+    let deletes = |event: &pb::Event| matches!(event.fact, Some(pb::event::Fact::AccountDeleted(_)));
+    events().into_iter().find(deletes).map(|event| event.event_id).unwrap_or_default()
+}
+
 /// What kind of bot it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Bot {
