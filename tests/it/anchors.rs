@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 use ledger::anchor::{Anchors, Contradiction, Known};
 use ledger::checkpoint::{Rotation, VerifierKey};
 use ledger::event::Text;
+use ledger::proof::Fork;
 use ledger::types::LedgerName;
 use tempfile::TempDir;
 use tokenledger::anchors::{AnchorError, Source, Trust};
@@ -13,6 +14,7 @@ use tokenledger::server::{Running, ServeError, ServeOptions, start};
 use tokenledger::wire::pb;
 use tonic::Code;
 
+use crate::audit::{Elsewhere, keys};
 use crate::binary_harness::{Served, data_of, program, say};
 use crate::harness::{Clients, check_ledger, created, event, key};
 
@@ -129,6 +131,8 @@ async fn no_older_copy_and_no_fork_starts_where_one_checkpoint_of_the_log_is_kno
     append(&clients, 50, "last").await;
     let known = end(&clients).await;
     let size = known.checkpoint.tree.size;
+    let auditor = Elsewhere::new();
+    assert_eq!(auditor.passes(&clients.proof).await, size);
     drop(clients);
     assert!(running.stop().await);
     let given = || Trust { expected: vec![known.clone()], ..Trust::default() };
@@ -152,6 +156,11 @@ async fn no_older_copy_and_no_fork_starts_where_one_checkpoint_of_the_log_is_kno
         };
         append(&clients, more, "fork").await;
         let fork = end(&clients).await.checkpoint.tree;
+        // Who has seen the log gets evidence from the fork, by which anybody with the public key sees it too.
+        let evidence = auditor.proves_a_fork(&clients.proof).await.to_bytes();
+        let seen =
+            Fork::parse(&evidence).unwrap().verify(&keys()).unwrap().map(|note| note.checkpoint.tree.size);
+        assert_eq!(seen, [size.min(fork.size), size.max(fork.size)]);
         drop(clients);
         assert!(running.stop().await);
         assert_eq!(fork.size, first + more);
@@ -169,7 +178,8 @@ async fn no_older_copy_and_no_fork_starts_where_one_checkpoint_of_the_log_is_kno
         std::fs::remove_dir_all(&copy).unwrap();
     }
     println!(
-        "refused: {} older copies, {} shorter forks, {} others, of {size} entries; the slowest took {slowest:?}",
+        "refused: {} older copies, {} shorter forks, {} others, of {size} entries; the slowest took {slowest:?}; \
+         evidence verified of all {copies} forks",
         refusals[0], refusals[1], refusals[2]
     );
     // What was refused has changed nothing of what is known, and the log itself goes on.

@@ -24,18 +24,18 @@ use tonic::{Request, Response, Status};
 use crate::binary_harness::{Mortal, Said, Served, data_of, program, say};
 use crate::harness::{Clients, Dice, Server, copy_dir, created, event, key, story};
 
-fn keys() -> LogKeys {
+pub fn keys() -> LogKeys {
     LogKeys::new(vec![key().verifier(&LedgerName::default())]).unwrap()
 }
 
 /// Somebody elsewhere, with a state and a key and nothing else.
-struct Elsewhere {
+pub struct Elsewhere {
     dir: TempDir,
     keys: LogKeys,
 }
 
 impl Elsewhere {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self { dir: tempfile::tempdir().unwrap(), keys: keys() }
     }
 
@@ -53,7 +53,7 @@ impl Elsewhere {
     }
 
     /// The audit ends well; it took in so many entries.
-    async fn passes(&self, proof: &ProofServiceClient<Channel>) -> u64 {
+    pub async fn passes(&self, proof: &ProofServiceClient<Channel>) -> u64 {
         let outcome = self.audit(proof).await;
         assert_eq!(outcome.wrong, None);
         assert!(outcome.has_tree && outcome.to - outcome.from == outcome.entries);
@@ -61,7 +61,7 @@ impl Elsewhere {
     }
 
     /// The audit ends with a fork, and the evidence holds; it is returned.
-    async fn proves_a_fork(&self, proof: &ProofServiceClient<Channel>) -> Fork {
+    pub async fn proves_a_fork(&self, proof: &ProofServiceClient<Channel>) -> Fork {
         let before = std::fs::read(self.state()).unwrap();
         let wrong = self.audit(proof).await.wrong.unwrap();
         assert!(wrong.reason.contains("forked"), "{wrong:?}");
