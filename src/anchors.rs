@@ -49,7 +49,7 @@ pub struct Trust {
 }
 
 /// Where a checkpoint is known from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// It is kept beside the log.
     Kept,
@@ -57,16 +57,19 @@ pub enum Source {
     Anchor,
     /// It was given at the start.
     Given,
+    /// A witness of this name has cosigned something else. The checkpoint is the one of the log that it refused.
+    Witness(Arc<str>),
 }
 
 impl Source {
     /// Its name in events.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub fn name(&self) -> &'static str {
         match self {
             Self::Kept => "kept",
             Self::Anchor => "anchor",
             Self::Given => "given",
+            Self::Witness(_) => "witness",
         }
     }
 }
@@ -88,13 +91,19 @@ pub struct Contradicted {
 
 impl std::fmt::Display for Contradicted {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let from = match self.source {
+        let Self { ledger, known, entries, how, .. } = self;
+        let size = known.checkpoint.tree.size;
+        let from = match &self.source {
             Source::Kept => "kept in the data directory",
             Source::Anchor => "in the anchor file",
             Source::Given => "given by --expect-checkpoint",
+            Source::Witness(name) => {
+                return write!(
+                    f,
+                    "ledger {ledger} has {entries} entries and contradicts what the witness {name} has cosigned: {how}"
+                );
+            }
         };
-        let Self { ledger, known, entries, how, .. } = self;
-        let size = known.checkpoint.tree.size;
         write!(
             f,
             "ledger {ledger} has {entries} entries and contradicts the checkpoint of {size} entries {from}: {how}"

@@ -1,5 +1,7 @@
 //! The ledgers of a data directory: opened at the start, made by the first append.
 
+mod recover;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -9,13 +11,9 @@ use std::time::{Duration, Instant};
 
 use ledger::anchor::Known;
 use ledger::disk::{Disk, Open};
-use ledger::entry::IdKey;
 use ledger::event::{Cause, Fact, Text};
-use ledger::ids::{IdIndex, IdOptions};
 use ledger::log::{Damage, LogStore, SegmentLog, SegmentOptions};
 use ledger::sequencer::{Proposal, Refused, Request, own_event};
-use ledger::snapshot;
-use ledger::tiles::{TreeError, TreeStore};
 use ledger::types::{LedgerName, LedgerUid, Position};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -29,7 +27,9 @@ use crate::notary::{self, Notary, Signing};
 use crate::packer::Packer;
 use crate::reader::Reader;
 use crate::restorer::Restorer;
-use crate::writer::{self, LearnIds, Parts, Writer};
+use crate::witness::{Denial, Question, ask};
+use crate::writer::{self, Parts, Writer};
+use recover::{Finding, Recovered};
 
 /// How long the next segment waits to be prepared after it was tried.
 const PREPARE_RETRY: Duration = Duration::from_millis(500);
@@ -190,15 +190,59 @@ impl Ledgers {
             let name = known.ledger().ok_or_else(|| OpenError::NoLedger(known.checkpoint.origin.clone()))?;
             names.insert(name);
         }
-        let mut contradicted = Vec::new();
+        let mut all = BTreeMap::new();
         for name in names {
-            match self.open_ledger(&name).await {
-                Ok(_) => {}
-                Err(OpenError::Contradicted(more)) => contradicted.extend(more),
-                Err(error) => return Err(error),
+            let recovered = self.recover(&name).await?;
+            all.insert(name, recovered);
+        }
+        self.refuse(&all)?;
+        // Only what agrees with all else is signed, which those who are asked want to see.
+        self.ask_witnesses(&mut all).await?;
+        self.refuse(&all)?;
+        for (name, recovered) in all {
+            self.open_recovered(&name, recovered).await?;
+        }
+        Ok(())
+    }
+
+    /// Refuses ledgers that contradict what is known of them, all at once, where nobody has said that they may.
+    fn refuse<'a>(
+        &self,
+        all: impl IntoIterator<Item = (&'a LedgerName, &'a Recovered)>,
+    ) -> Result<(), OpenError> {
+        let refused = all.into_iter().filter(|(name, _)| !self.shared.trust.overridden.contains(*name));
+        let contradicted: Vec<_> =
+            refused.flat_map(|(_, found)| found.contradicted.iter().cloned()).collect();
+        if contradicted.is_empty() { Ok(()) } else { Err(OpenError::Contradicted(contradicted)) }
+    }
+
+    /// Asks the witnesses, where there are any, whether the ledgers go on from what they have cosigned.
+    async fn ask_witnesses(&self, all: &mut BTreeMap<LedgerName, Recovered>) -> Result<(), OpenError> {
+        let Some(signing) = self.shared.signing.as_ref() else { return Ok(()) };
+        let Some(witnesses) = &signing.witnesses else { return Ok(()) };
+        let mut questions = Vec::new();
+        for (name, found) in all.iter() {
+            let (signing, ledger, kept) = (signing.clone(), name.clone(), found.kept.clone());
+            let (tree, log) = (Arc::clone(&found.tree), Arc::clone(&found.log));
+            let known = tokio::task::spawn_blocking(move || {
+                notary::checkpoint_of_all(&signing, &ledger, kept.as_ref(), &tree, log.as_ref())
+            });
+            let failed = |reason: String| OpenError::Ledger { name: name.clone(), reason };
+            let tree = Arc::clone(&found.tree);
+            match known.await.map_err(|error| failed(error.to_string()))? {
+                Ok(known) => {
+                    questions.extend(known.map(|known| Question { ledger: name.clone(), tree, known }));
+                }
+                // A damaged log signs nothing; what is sound of it is served.
+                Err(error) => tracing::error!(ledger = %name, %error, "witnesses can't be asked about it"),
             }
         }
-        if contradicted.is_empty() { Ok(()) } else { Err(OpenError::Contradicted(contradicted)) }
+        for Denial { ledger, witness, known, how } in ask(witnesses, &self.shared.metrics, questions).await {
+            let Some(found) = all.get_mut(&ledger) else { continue };
+            let (source, entries) = (Source::Witness(witness), found.log.tail().next.0);
+            found.contradicted.push(Contradicted { ledger, source, known, entries, how });
+        }
+        Ok(())
     }
 
     /// What is known of a ledger outside of its directory.
@@ -244,7 +288,11 @@ impl Ledgers {
         match self.find(name) {
             Some(ledger) => Ok(ledger),
             None if self.empty() >= EMPTY_MAX => Err(OpenError::TooManyEmpty),
-            None => self.open_ledger(name).await,
+            None => {
+                let recovered = self.recover(name).await?;
+                self.refuse(std::iter::once((name, &recovered)))?;
+                self.open_recovered(name, recovered).await
+            }
         }
     }
 
@@ -270,7 +318,8 @@ impl Ledgers {
         open.get(name).map(|opened| Arc::clone(&opened.ledger))
     }
 
-    async fn open_ledger(&self, name: &LedgerName) -> Result<Arc<Ledger>, OpenError> {
+    /// Finds a ledger on the disk.
+    async fn recover(&self, name: &LedgerName) -> Result<Recovered, OpenError> {
         let dir = self.shared.data.join("ledgers").join(name.as_str());
         let failed = |reason: String| OpenError::Ledger { name: name.clone(), reason };
         let finding = Finding {
@@ -282,11 +331,17 @@ impl Ledgers {
             overridden: self.shared.trust.overridden.contains(name),
         };
         let recovered = tokio::task::spawn_blocking(move || finding.recover()).await;
-        let recovered = recovered.map_err(|e| failed(e.to_string()))?.map_err(failed)?;
-        if !self.shared.trust.overridden.contains(name) && !recovered.contradicted.is_empty() {
-            return Err(OpenError::Contradicted(recovered.contradicted));
-        }
-        let opened = self.start(name, recovered).await.map_err(failed)?;
+        recovered.map_err(|e| failed(e.to_string()))?.map_err(failed)
+    }
+
+    /// Starts a ledger that was found.
+    async fn open_recovered(
+        &self,
+        name: &LedgerName,
+        recovered: Recovered,
+    ) -> Result<Arc<Ledger>, OpenError> {
+        let started = self.start(name, recovered).await;
+        let opened = started.map_err(|reason| OpenError::Ledger { name: name.clone(), reason })?;
         let ledger = Arc::clone(&opened.ledger);
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
         open.insert(name.clone(), opened);
@@ -451,151 +506,6 @@ fn open_anchors(shared: &Shared, names: &[String]) -> Result<Option<Arc<AnchorFi
     Ok(Some(AnchorFile::open(disk, path, &shared.data, empty || *anchor_init)?))
 }
 
-/// What is found of a ledger on the disk.
-struct Recovered {
-    log: Arc<SegmentLog>,
-    ids: IdIndex,
-    learn_ids: LearnIds,
-    state: snapshot::Recovered,
-    stopped: Option<String>,
-    snapshots: PathBuf,
-    uid: LedgerUid,
-    dir: PathBuf,
-    tree: Arc<TreeStore>,
-    /// The checkpoint that is kept beside the log, unless the log contradicts it.
-    kept: Option<Known>,
-    /// The one that is kept there with its cosignatures, likewise.
-    cosigned: Option<Known>,
-    contradicted: Vec<Contradicted>,
-}
-
-/// What it takes to find a ledger.
-struct Finding {
-    disk: Arc<dyn Disk>,
-    dir: PathBuf,
-    options: SegmentOptions,
-    name: LedgerName,
-    known: Vec<(Source, Known)>,
-    overridden: bool,
-}
-
-impl Finding {
-    fn recover(self) -> Result<Recovered, String> {
-        let Self { disk, dir, mut options, name, mut known, overridden } = self;
-        let kept = notary::read_kept(disk.as_ref(), &dir)
-            .map_err(|error| format!("its checkpoint can't be read: {error}"))?;
-        let cosigned = notary::read_cosigned(disk.as_ref(), &dir)
-            .map_err(|error| format!("its cosigned checkpoint can't be read: {error}"))?;
-        known.extend(kept.iter().chain(&cosigned).map(|kept| (Source::Kept, kept.clone())));
-        if !overridden {
-            let most = known.iter().map(|(_, known)| known.checkpoint.tree.size).max();
-            options.protected_through = Position(most.unwrap_or(0));
-        }
-        let (log, repair) = SegmentLog::open(Arc::clone(&disk), &dir, options).map_err(|e| e.to_string())?;
-        if let Some(repair) = repair {
-            tracing::warn!(
-                ledger = %name, position = %repair.position, file = repair.file, bytes = repair.bytes,
-                kept = repair.kept, reason = repair.reason, "a crash had left the end of the log half written; it was cut off"
-            );
-        }
-        for damage in log.damage() {
-            tracing::error!(ledger = %name, %damage, "the log is damaged; it takes no appends");
-        }
-        let log = Arc::new(log);
-        let tree = Arc::new(TreeStore::open(Arc::clone(&disk), &dir.join("tree"), &log.frontiers()));
-        let contradicted = contradicted(&name, &tree, &log, known)?;
-        let holds = |kept: &Known| contradicted.iter().all(|found| found.known != *kept);
-        let (kept, cosigned) = (kept.filter(holds), cosigned.filter(holds));
-        let tail = log.tail();
-        let uid = if tail.next == Position(0) { LedgerUid(Uuid::new_v4().into_bytes()) } else { tail.uid };
-        let snapshots = dir.join("snapshots");
-        let state = snapshot::recover(disk.as_ref(), &snapshots, log.as_ref());
-        let mut ids = IdIndex::open(Arc::clone(&disk), &dir.join("ids"), IdOptions::new(uid))
-            .map_err(|e| e.to_string())?;
-        let learn_ids = learn_ids(Arc::clone(&log));
-        let learned = learn_ids(&mut ids);
-        // A damaged log takes no appends, but what is sound of it is served, and so are all other ledgers.
-        let damage = log.damage().first().map(ToString::to_string);
-        let unreadable =
-            damage.or_else(|| state.unreadable.as_ref().map(ToString::to_string)).or(learned.err());
-        let stopped = unreadable.map(|reason| format!("{reason}; run `tokenledger verify`"));
-        Ok(Recovered {
-            log,
-            ids,
-            learn_ids,
-            state,
-            stopped,
-            snapshots,
-            uid,
-            dir,
-            tree,
-            kept,
-            cosigned,
-            contradicted,
-        })
-    }
-}
-
-/// Which of the checkpoints that are known of it a log contradicts.
-fn contradicted(
-    name: &LedgerName,
-    tree: &TreeStore,
-    log: &SegmentLog,
-    known: Vec<(Source, Known)>,
-) -> Result<Vec<Contradicted>, String> {
-    let entries = log.tail().next.0;
-    let mut contradicted = Vec::new();
-    for (source, known) in known {
-        match known.against(entries, |size| root_at(tree, log, size)) {
-            Ok(None) => {}
-            Ok(Some(how)) => {
-                contradicted.push(Contradicted { ledger: name.clone(), source, known, entries, how });
-            }
-            // It takes no appends and signs nothing; what is sound of it is served.
-            Err(error) if !log.damage().is_empty() => {
-                tracing::error!(ledger = %name, %error, "the damaged log can't be held against a checkpoint");
-            }
-            Err(error) => return Err(error.to_string()),
-        }
-    }
-    Ok(contradicted)
-}
-
-/// The root over the first entries. What is stored of the tree is checked with each answer, and made anew if need be.
-fn root_at(tree: &TreeStore, log: &SegmentLog, size: u64) -> Result<ledger::tree::Hash, TreeError> {
-    tree.catch_up(log)?;
-    let head = match tree.head_at(size) {
-        Err(_) => {
-            tree.forget();
-            tree.catch_up(log)?;
-            tree.head_at(size)?
-        }
-        Ok(head) => head,
-    };
-    Ok(head.root)
-}
-
-/// Feeds an index of ids what it does not cover yet.
-fn learn_ids(log: Arc<SegmentLog>) -> LearnIds {
-    Arc::new(move |ids: &mut IdIndex| {
-        if ids.covered() > log.tail().next {
-            ids.reset().map_err(|e| e.to_string())?;
-        }
-        let mut missing: Vec<(Position, IdKey)> = Vec::new();
-        log.for_each_id(ids.covered(), &mut |key, position| missing.push((position, key)))
-            .map_err(|e| e.to_string())?;
-        missing.sort_unstable_by_key(|(position, _)| *position);
-        for (position, key) in missing {
-            // Where a segment is lost, nobody can tell which ids were recorded in it.
-            if position != ids.covered() {
-                return Err(format!("the entries from position {} on are missing", ids.covered()));
-            }
-            ids.insert(key, position);
-        }
-        Ok(())
-    })
-}
-
 /// Makes the next segment ready in the background, when it is time; not at once again where there was no room.
 fn prepare(log: Arc<SegmentLog>, name: LedgerName, packer: Arc<Packer>) -> Arc<dyn Fn() + Send + Sync> {
     let not_before = Mutex::new(Instant::now());
@@ -622,48 +532,4 @@ fn is_due(not_before: &Mutex<Instant>) -> bool {
         *not_before = Instant::now() + PREPARE_RETRY;
     }
     due
-}
-
-#[cfg(test)]
-mod tests {
-    use ledger::disk::testing::MemoryDisk;
-    use ledger::entry::{self, Header, Record};
-
-    use super::*;
-
-    #[test]
-    fn a_log_that_lost_a_segment_teaches_its_ids_up_to_there_and_says_so() {
-        let dir = Path::new("/data/ledgers/default");
-        let memory = MemoryDisk::new();
-        let disk: Arc<dyn Disk> = Arc::new(memory.clone());
-        let options =
-            SegmentOptions { first_segment_bytes: 4096, segment_bytes_max: 4096, ..Default::default() };
-        let (log, _) = SegmentLog::open(Arc::clone(&disk), dir, options).unwrap();
-        for _ in 0..60 {
-            let tail = log.tail();
-            let header = Header {
-                uid: LedgerUid([1; 16]),
-                position: tail.next,
-                epoch: 0,
-                previous: tail.link,
-                recorded_at: tail.recorded_at,
-                event_id: uuid::Uuid::from_u128(u128::from(tail.next.0)),
-                emitter: "e".parse().unwrap(),
-            };
-            let entry = bytes::Bytes::from(entry::encode(&header, &[7; 150]).unwrap());
-            let link = entry::link(&entry);
-            log.append(tail.next, &[Record::new(entry, link, (0, 1))]).unwrap();
-        }
-        drop(log);
-        let mut segments = memory.paths();
-        segments.retain(|path| path.extension().is_some_and(|extension| extension == "seg"));
-        assert!(segments.len() > 3);
-        let lost: u64 = segments[1].file_stem().unwrap().to_str().unwrap().parse().unwrap();
-        disk.remove(&segments[1]).unwrap();
-        let (log, _) = SegmentLog::open(Arc::clone(&disk), dir, options).unwrap();
-        assert!(!log.damage().is_empty());
-        let mut ids = IdIndex::open(disk, &dir.join("ids"), IdOptions::new(LedgerUid([1; 16]))).unwrap();
-        let said = learn_ids(Arc::new(log))(&mut ids).unwrap_err();
-        assert_eq!((ids.covered(), said.contains(&lost.to_string())), (Position(lost), true), "{said}");
-    }
 }

@@ -277,6 +277,37 @@ fn read_note(disk: &dyn Disk, path: &Path) -> io::Result<Option<Known>> {
     Ok(Known::read(&note).inspect_err(lost).ok())
 }
 
+/// A signed checkpoint of all that a ledger has: the one that is kept, or a new one, which is neither kept nor shown.
+/// `None` where there is nothing to sign, or something must be recorded first.
+///
+/// # Errors
+/// Where the tree does not answer, or the log contradicts what is kept.
+pub fn checkpoint_of_all(
+    signing: &Signing,
+    name: &LedgerName,
+    kept: Option<&Known>,
+    tree: &TreeStore,
+    log: &dyn LogStore,
+) -> Result<Option<Known>, ProofError> {
+    if log.tail().next == Position(0) {
+        return Ok(None);
+    }
+    tree.catch_up(log)?;
+    let head = tree.head();
+    let verifier = signing.key.verifier(name);
+    match kept {
+        Some(kept) if kept.checkpoint.tree == head && verifier.open(kept.note.as_bytes()).is_ok() => {
+            return Ok(Some(kept.clone()));
+        }
+        // The key that is to follow signs nothing before the log says that it does.
+        Some(kept) if !signing.since(name, kept).is_empty() => return Ok(Some(kept.clone())),
+        _ => {}
+    }
+    let last = kept.map(|kept| kept.checkpoint.tree);
+    let note = LocalSigner::new(&signing.key, name, last).sign(head)?;
+    Ok(Some(Known::read(&note)?))
+}
+
 /// A checkpoint that this key has signed; one of another key is not given away as one of its own.
 fn issued_by(verifier: &VerifierKey, kept: Known) -> Option<Issued> {
     let checkpoint = verifier.open(kept.note.as_bytes()).ok()?;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ledger::anchor::Contradiction;
 use ledger::checkpoint::cosignature::Cosignature;
 use ledger::tiles::{TreeError, TreeStore};
 use ledger::tree::TreeHead;
@@ -36,6 +37,16 @@ pub(crate) struct Answered {
     pub(crate) tree: TreeHead,
     /// The cosignature, if there is one.
     pub(crate) cosignature: Option<Cosignature>,
+}
+
+/// What a witness says of a log that is about to be served.
+pub(super) enum Asked {
+    /// The log goes on from what it knows.
+    Agrees,
+    /// It does not.
+    Denies(Contradiction),
+    /// Nobody knows: it did not answer, or not so that it helps.
+    Silent(String),
 }
 
 /// Why a witness did not cosign.
@@ -140,6 +151,18 @@ impl Courier {
                 tokio::time::sleep(pause).await;
             }
             pause = if failed { (pause * 2).min(PAUSE_MAX) } else { PAUSE };
+        }
+    }
+
+    /// Whether a log goes on from what the witness knows; `offer` is a checkpoint of all of it.
+    pub(super) async fn ask(mut self, offer: &Offer) -> Asked {
+        match self.carry(offer).await {
+            Ok(_) => Asked::Agrees,
+            Err(Failed::Ahead { knows, signed }) => {
+                Asked::Denies(Contradiction::Missing { first: signed, last: knows - 1 })
+            }
+            Err(Failed::Fork) => Asked::Denies(Contradiction::Rewritten { size: offer.tree.size }),
+            Err(failed) => Asked::Silent(failed.to_string()),
         }
     }
 

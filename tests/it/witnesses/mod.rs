@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -7,7 +8,7 @@ use tempfile::TempDir;
 use tokenledger::wire::pb;
 use tonic::Code;
 
-use crate::binary_harness::{Served, data_of, say};
+use crate::binary_harness::{Served, data_of, program, say};
 use crate::harness::{Clients, created, event};
 
 use process::{Witness, get};
@@ -96,25 +97,23 @@ impl Site {
         }
     }
 
+    /// How a server is started that asks these witnesses.
+    fn words(&self, data: &Path, witnesses: &[(&str, &str)], quorum: usize) -> Vec<String> {
+        let quorum = quorum.to_string();
+        let mut words = vec!["serve", "--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0"];
+        words.extend(["--checkpoint-every", "20ms", "--witness-quorum", &quorum]);
+        let mut words: Vec<String> = words.into_iter().map(str::to_owned).collect();
+        words.extend(["--data".into(), data.to_str().unwrap().into(), "--key".into(), self.path("log")]);
+        for (name, url) in witnesses {
+            words.extend(["--witness".into(), format!("{} {url}", self.witness_key(name))]);
+        }
+        words
+    }
+
     /// A server that asks these witnesses.
     fn server(&self, dir: TempDir, witnesses: &[(&str, &str)], quorum: usize) -> Served {
-        let data = data_of(&dir).to_str().unwrap().to_owned();
-        let (key, quorum) = (self.path("log"), quorum.to_string());
-        let mut words = vec!["serve", "--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0"];
-        words.extend([
-            "--data",
-            &data,
-            "--key",
-            &key,
-            "--checkpoint-every",
-            "20ms",
-            "--witness-quorum",
-            &quorum,
-        ]);
-        let given: Vec<String> =
-            witnesses.iter().map(|(name, url)| format!("{} {url}", self.witness_key(name))).collect();
-        given.iter().for_each(|witness| words.extend(["--witness", witness]));
-        Served::run(dir, &words)
+        let words = self.words(&data_of(&dir), witnesses, quorum);
+        Served::run(dir, &words.iter().map(String::as_str).collect::<Vec<_>>())
     }
 }
 
@@ -290,37 +289,108 @@ async fn a_witness_that_knows_less_or_more_than_was_thought_is_met_where_it_is()
     drop(one);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_log_that_was_put_back_is_refused_by_the_witness_and_everybody_hears_of_it() {
-    let site = Site::new();
-    let one = site.witness("one");
-    let url = one.url();
-    let given = [("one", url.as_str())];
-    let server = site.server(tempfile::tempdir().unwrap(), &given, 1);
+/// A witnessed log of some entries, and an older copy of its directory.
+async fn put_back(site: &Site, given: &[(&str, &str)]) -> (u64, u64, TempDir) {
+    let server = site.server(tempfile::tempdir().unwrap(), given, 1);
     let clients = server.clients().await;
-    append(&clients, "a").await;
+    let size = append(&clients, "a").await;
+    site.checkpoint(&clients, Some(size)).await.unwrap();
     drop(clients);
     let dir = server.stop();
     let copy = tempfile::tempdir().unwrap();
     copy_dir(&data_of(&dir), &data_of(&copy));
-    let server = site.server(dir, &given, 1);
+    let server = site.server(dir, given, 1);
     let clients = server.clients().await;
     for n in 0..5 {
         append(&clients, &format!("b{n}")).await;
     }
-    let size = append(&clients, "c").await;
-    let seen = site.checkpoint(&clients, Some(size)).await.unwrap();
+    let all = append(&clients, "c").await;
+    assert!(site.checkpoint(&clients, Some(all)).await.unwrap().size >= all);
     drop(clients);
     drop(server.stop());
+    (size, all, copy)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_was_put_back_does_not_start_where_a_witness_answers() {
+    let site = Site::new();
+    let one = site.witness("one");
+    process::generate(Path::new(&site.path("down")), "down");
+    let (url, down) = (one.url(), "http://127.0.0.1:9");
+    // One that is down keeps nobody from asking the other.
+    let given = [("down", down), ("one", url.as_str())];
+    let (has, had, copy) = put_back(&site, &given).await;
+    let refused = |data: &Path| {
+        let before = tree_of(data);
+        let refused = program().args(site.words(data, &given, 1)).output().unwrap();
+        let said = String::from_utf8(refused.stderr).unwrap();
+        assert_eq!((refused.status.code(), refused.stdout.len()), (Some(3), 0), "{said}");
+        assert_eq!(tree_of(data), before, "nothing was changed");
+        said
+    };
+    let data = data_of(&copy);
+    let said = refused(&data);
+    let missing = format!(
+        "ledger default has {has} entries and contradicts what the witness one has cosigned: the entries from position {has} to {} are missing",
+        had - 1
+    );
+    assert!(said.contains(&missing), "{said}");
+
+    // It goes on without anybody, up to where the witness is, behind it, and where the checkpoint is lost.
+    for fork in [had, had + 3] {
+        let data_text = data.to_str().unwrap();
+        let words = ["serve", "--listen", "127.0.0.1:0", "--data", data_text, "--key", &site.path("log")];
+        let server = Served::run(tempfile::tempdir_in(copy.path()).unwrap(), &words);
+        let clients = server.clients().await;
+        while append(&clients, &uuid::Uuid::new_v4().to_string()).await < fork {}
+        drop(clients);
+        drop(server.stop());
+        let said = refused(&data);
+        assert!(
+            said.contains(&format!("of the first {fork} entries, one at least is not what it was")),
+            "{said}"
+        );
+    }
+    std::fs::remove_file(data.join("ledgers/default/checkpoint")).unwrap();
+    let said = refused(&data);
+    assert!(said.contains("contradicts what the witness one has cosigned"), "{said}");
+
+    let mut words = site.words(&data, &given, 1);
+    words
+        .extend(["--override-checkpoint", "default", "--override-reason", "all there is"].map(str::to_owned));
+    let server = Served::run(copy, &words.iter().map(String::as_str).collect::<Vec<_>>());
+    let clients = server.clients().await;
+    let filter = pb::EventFilter { kind: "CheckpointOverridden".into(), ..Default::default() };
+    let recorded = clients.events(filter).await;
+    let fact = recorded[0].event.clone().unwrap().fact;
+    let Some(pb::event::Fact::CheckpointOverridden(fact)) = fact else { panic!("{fact:?}") };
+    assert_eq!((recorded.len(), fact.source.as_str()), (1, "witness"));
+    assert_eq!(site.log_key().open(fact.note.as_bytes()).unwrap().tree.size, had + 3);
+    drop(clients);
+    server.check().await;
+    drop(one);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_was_put_back_while_its_witness_was_down_is_refused_by_it_and_everybody_hears_of_it() {
+    let site = Site::new();
+    let one = site.witness("one");
+    let url = one.url();
+    let given = [("one", url.as_str())];
+    let (_, had, copy) = put_back(&site, &given).await;
+    let state = one.kill();
 
     // The older copy, on which other things happen.
     let server = site.server(copy, &given, 1);
     let clients = server.clients().await;
     let behind = append(&clients, "other").await;
+    await_metric(&server, &failures("one", "unreachable"));
+    assert!(server.log().contains("could not say before the start"), "{}", server.log());
+    let one = state.start();
     await_metric(&server, &failures("one", "ahead"));
     await_metric(&server, UNWITNESSED);
     assert_eq!(site.checkpoint(&clients, Some(behind)).await.unwrap_err().code(), Code::Unavailable);
-    while append(&clients, &uuid::Uuid::new_v4().to_string()).await < seen.size {}
+    while append(&clients, &uuid::Uuid::new_v4().to_string()).await < had {}
     // As large as what the witness has seen, or larger: it is another history.
     await_metric(&server, &failures("one", "fork"));
     let newest = site.checkpoint(&clients, None).await;
@@ -379,4 +449,21 @@ fn copy_dir(from: &Path, to: &Path) {
             std::fs::copy(&path, &to).unwrap();
         }
     }
+}
+
+/// What a directory holds, but for what is made anew at each start.
+fn tree_of(data: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut dirs = vec![data.join("ledgers/default")];
+    while let Some(dir) = dirs.pop() {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                dirs.push(path);
+            } else {
+                found.insert(path.clone(), std::fs::read(path).unwrap());
+            }
+        }
+    }
+    found
 }
