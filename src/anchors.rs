@@ -2,6 +2,7 @@
 //! checkpoint, durable before anybody sees it.
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
@@ -11,6 +12,8 @@ use ledger::anchor::{ANCHORS_BYTES_MAX, Anchors, BadAnchors, Contradiction, Know
 use ledger::disk::{self, Disk, Open};
 use ledger::event::Text;
 use ledger::types::LedgerName;
+
+use crate::lock;
 
 /// Why there are no anchors.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +28,21 @@ pub enum AnchorError {
         "the anchor file {0} is not there, but the ledgers have entries: put it back, or start once with `--anchor-init` to make one from what they have now"
     )]
     Absent(PathBuf),
+    /// It says nothing of a ledger that has been signed.
+    #[error(
+        "the anchor file {path} does not have the ledger {ledger}, which has a checkpoint: is it the right file, and whole? If it is, start once with `--anchor-init`, to add what the ledger has now"
+    )]
+    NotThere {
+        /// The file.
+        path: PathBuf,
+        /// The ledger.
+        ledger: LedgerName,
+    },
+    /// Another server uses it.
+    #[error(
+        "the anchor file {0} is in use by another tokenledger: stop that one first, or give each server a file of its own"
+    )]
+    InUse(PathBuf),
     /// It can't be read or made.
     #[error("the anchor file {0}: {1}")]
     Io(PathBuf, #[source] io::Error),
@@ -119,7 +137,9 @@ struct Keep {
 
 /// The anchor file of a running server. Ledgers that have a new checkpoint at the same time share one write.
 pub struct AnchorFile {
+    path: PathBuf,
     found: Anchors,
+    _lock: File,
     keeps: Option<mpsc::Sender<Keep>>,
     writing: Option<JoinHandle<()>>,
 }
@@ -143,6 +163,15 @@ impl AnchorFile {
             return Err(AnchorError::Inside(path.to_owned()));
         }
         let path = dir.join(path.file_name().ok_or_else(|| failed(io::ErrorKind::InvalidInput.into()))?);
+        let is_link = std::fs::symlink_metadata(&path).is_ok_and(|found| found.is_symlink());
+        let path = if is_link { path.canonicalize().map_err(failed)? } else { path };
+        if path.starts_with(&data) {
+            return Err(AnchorError::Inside(path));
+        }
+        let mut lock = path.clone().into_os_string();
+        lock.push(".lock");
+        let lock = lock::hold(disk.as_ref(), Path::new(&lock)).map_err(failed)?;
+        let lock = lock.ok_or_else(|| AnchorError::InUse(path.clone()))?;
         let found = match read(disk.as_ref(), &path).map_err(failed)? {
             Some(bytes) => {
                 Anchors::parse(&bytes).map_err(|error| AnchorError::Malformed(path.clone(), error))?
@@ -153,20 +182,34 @@ impl AnchorFile {
         // Whether it can be written is found out now, and not at the first checkpoint.
         disk::replace(disk.as_ref(), &path, &found.to_bytes()).map_err(failed)?;
         let (keeps, asked) = mpsc::channel();
-        let mut anchors = found.clone();
+        let (mut anchors, file) = (found.clone(), path.clone());
         let writing = std::thread::Builder::new().name("anchors".to_owned()).spawn(move || {
             while let Ok(first) = asked.recv() {
-                keep(disk.as_ref(), &path, &mut anchors, first, &asked);
+                keep(disk.as_ref(), &file, &mut anchors, first, &asked);
             }
         });
         let writing = Some(writing.map_err(failed)?);
-        Ok(Arc::new(Self { found, keeps: Some(keeps), writing }))
+        Ok(Arc::new(Self { path, found, _lock: lock, keeps: Some(keeps), writing }))
     }
 
     /// What it held when the server started.
     #[must_use]
     pub fn found(&self) -> &Anchors {
         &self.found
+    }
+
+    /// Says so where one of these ledgers, which have been signed, is not in it.
+    ///
+    /// # Errors
+    /// [`AnchorError::NotThere`].
+    pub fn must_have<'a>(
+        &self,
+        ledgers: impl IntoIterator<Item = &'a LedgerName>,
+    ) -> Result<(), AnchorError> {
+        match ledgers.into_iter().find(|ledger| self.found.get(ledger).is_none()) {
+            None => Ok(()),
+            Some(ledger) => Err(AnchorError::NotThere { path: self.path.clone(), ledger: ledger.clone() }),
+        }
     }
 
     /// Keeps a ledger's newest checkpoint; it is durable when this returns.
@@ -231,7 +274,7 @@ mod tests {
     fn known(ledger: &str, size: u64) -> Known {
         let key = PrivateKey::new("example.org".parse().unwrap(), &[7; 32]);
         let mut signer = LocalSigner::new(&key, &ledger.parse().unwrap(), None);
-        Known::read(&signer.sign(TreeHead { size, root: [1; 32] }).unwrap()).unwrap()
+        Known::read(&signer.sign(TreeHead { size, root: [1; 32] }, &[]).unwrap()).unwrap()
     }
 
     fn open(path: &Path, data: &Path, may_make: bool) -> Result<Arc<AnchorFile>, AnchorError> {
@@ -278,8 +321,47 @@ mod tests {
             let refused = open(&dir.path().join(inside), &data, true);
             assert!(matches!(refused, Err(AnchorError::Inside(_))), "{inside}");
         }
+        std::os::unix::fs::symlink(data.join("x"), dir.path().join("into")).unwrap();
+        std::fs::write(data.join("x"), "").unwrap();
+        assert!(matches!(open(&dir.path().join("into"), &data, true), Err(AnchorError::Inside(_))));
         std::fs::write(dir.path().join("anchors"), "no anchors").unwrap();
         assert!(matches!(open(&dir.path().join("anchors"), &data, true), Err(AnchorError::Malformed(..))));
         assert!(matches!(open(&dir.path().join("none/anchors"), &data, true), Err(AnchorError::Io(..))));
+    }
+    #[test]
+    fn a_link_stays_one_and_what_it_leads_to_is_what_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let (data, away) = (dir.path().join("data"), dir.path().join("away"));
+        for made in [&data, &away] {
+            std::fs::create_dir(made).unwrap();
+        }
+        let (path, meant) = (dir.path().join("anchors"), away.join("anchors"));
+        std::os::unix::fs::symlink(&meant, &path).unwrap();
+        assert!(matches!(open(&path, &data, true), Err(AnchorError::Io(..))), "it leads to nothing yet");
+        std::fs::write(&meant, "").unwrap();
+        let file = open(&path, &data, false).unwrap();
+        file.keep("default".parse().unwrap(), known("default", 7)).unwrap();
+        assert!(path.is_symlink());
+        let kept = Anchors::parse(&std::fs::read(meant).unwrap()).unwrap();
+        assert_eq!(kept.get(&LedgerName::default()), Some(&known("default", 7)));
+    }
+
+    #[test]
+    fn one_server_at_a_time_has_it_and_misses_a_ledger_that_it_lacks() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, data) = (dir.path().join("anchors"), dir.path().join("data"));
+        std::fs::create_dir(&data).unwrap();
+        let file = open(&path, &data, true).unwrap();
+        assert!(matches!(open(&path, &data, true), Err(AnchorError::InUse(_))));
+        let (one, other) = (LedgerName::default(), "other".parse().unwrap());
+        file.keep(one.clone(), known("default", 7)).unwrap();
+        drop(file);
+        let file = open(&path, &data, false).unwrap();
+        assert!(file.must_have([&one]).is_ok());
+        let missed = file.must_have([&one, &other]).unwrap_err().to_string();
+        assert!(
+            missed.contains("does not have the ledger other") && missed.contains("--anchor-init"),
+            "{missed}"
+        );
     }
 }

@@ -3,14 +3,14 @@
 mod recover;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use ledger::anchor::Known;
-use ledger::disk::{Disk, Open};
+use ledger::anchor::{Contradiction, Known};
+use ledger::disk::Disk;
 use ledger::event::{Cause, Fact, Text};
 use ledger::log::{Damage, LogStore, SegmentLog, SegmentOptions};
 use ledger::sequencer::{Proposal, Refused, Request, own_event};
@@ -22,6 +22,7 @@ use uuid::Uuid;
 use crate::anchors::{AnchorError, AnchorFile, Contradicted, Source, Trust};
 use crate::clock::Clock;
 use crate::follower::{self, Projection, Shelf};
+use crate::lock;
 use crate::metrics::Metrics;
 use crate::notary::{self, Notary, Signing};
 use crate::packer::Packer;
@@ -195,6 +196,10 @@ impl Ledgers {
             let recovered = self.recover(&name).await?;
             all.insert(name, recovered);
         }
+        if let Some(anchors) = self.anchors.as_ref().filter(|_| !self.shared.trust.anchor_init) {
+            let signed = all.iter().filter(|(_, found)| found.kept.is_some()).map(|(name, _)| name);
+            anchors.must_have(signed)?;
+        }
         self.refuse(&all)?;
         // Only what agrees with all else is signed, which those who are asked want to see.
         self.ask_witnesses(&mut all).await?;
@@ -211,8 +216,9 @@ impl Ledgers {
         all: impl IntoIterator<Item = (&'a LedgerName, &'a Recovered)>,
     ) -> Result<(), OpenError> {
         let refused = all.into_iter().filter(|(name, _)| !self.shared.trust.overridden.contains(*name));
+        let refuses = |found: &&Contradicted| !is_damage_alone(found);
         let contradicted: Vec<_> =
-            refused.flat_map(|(_, found)| found.contradicted.iter().cloned()).collect();
+            refused.flat_map(|(_, found)| found.contradicted.iter().filter(refuses).cloned()).collect();
         if contradicted.is_empty() { Ok(()) } else { Err(OpenError::Contradicted(contradicted)) }
     }
 
@@ -228,10 +234,10 @@ impl Ledgers {
                 notary::checkpoint_of_all(&signing, &ledger, kept.as_ref(), &tree, log.as_ref())
             });
             let failed = |reason: String| OpenError::Ledger { name: name.clone(), reason };
-            let tree = Arc::clone(&found.tree);
+            let log = (Arc::clone(&found.log) as Arc<dyn LogStore>, Arc::clone(&found.tree));
             match known.await.map_err(|error| failed(error.to_string()))? {
                 Ok(known) => {
-                    questions.extend(known.map(|known| Question { ledger: name.clone(), tree, known }));
+                    questions.extend(known.map(|known| Question { ledger: name.clone(), log, known }));
                 }
                 // A damaged log signs nothing; what is sound of it is served.
                 Err(error) => tracing::error!(ledger = %name, %error, "witnesses can't be asked about it"),
@@ -375,22 +381,32 @@ impl Ledgers {
         let (writer, writing) = writer::start(parts)?;
         // What must be in the log before it is signed again.
         let kept = recovered.kept;
+        let mut may_sign = true;
         for contradicted in recovered.contradicted {
+            if is_damage_alone(&contradicted) {
+                may_sign = false;
+                continue;
+            }
             let Contradicted { source, known, .. } = &contradicted;
             tracing::error!(%contradicted, "overridden");
             let fact =
                 Fact::CheckpointOverridden { source: Text::own(source.name()), note: known.note.clone() };
             let reason = self.shared.trust.override_reason.clone();
             let recorded = self.record(name, &writer, recovered.uid, fact, &known.note, reason).await?;
+            may_sign &= recorded;
             if recorded && *source == Source::Kept {
                 notary::forget(disk.as_ref(), &recovered.dir, known).map_err(|error| error.to_string())?;
             }
         }
         for rotation in signing.iter().zip(&kept).flat_map(|(signing, kept)| signing.since(name, kept)) {
             let fact = Fact::KeyRotated { note: rotation.note().to_owned() };
-            self.record(name, &writer, recovered.uid, fact, rotation.note(), None).await?;
+            may_sign &= self.record(name, &writer, recovered.uid, fact, rotation.note(), None).await?;
         }
-        self.anchor(name, kept.clone()).await?;
+        if may_sign {
+            self.anchor(name, kept.clone()).await?;
+        } else {
+            tracing::error!(ledger = %name, "nothing of this ledger is signed: what must be recorded before can't be");
+        }
         let (notary, signing) = notary::start(notary::Parts {
             name: name.clone(),
             log: Arc::clone(&log),
@@ -398,6 +414,7 @@ impl Ledgers {
             tail: writer.tail(),
             kept,
             cosigned: recovered.cosigned,
+            may_sign,
             anchors: self.anchors.clone(),
             disk,
             dir: recovered.dir,
@@ -476,22 +493,18 @@ impl Ledger {
     }
 }
 
+/// Whether all that is known is that a log is damaged. It takes no appends, and is served as far as it is sound; but nothing
+/// of it is signed or published, or damage would be a way to be believed.
+fn is_damage_alone(found: &Contradicted) -> bool {
+    matches!(found.how, Contradiction::Unreadable { .. })
+}
+
 /// Locks the data directory for this process.
 fn lock(shared: &Shared) -> Result<File, OpenError> {
     let path = shared.data.join("lock");
     let io = |error| OpenError::Io { path: path.clone(), error };
-    // Made through the disk, for its mode; locked as a file, since a lock is not storage.
-    match shared.disk.open(&path, Open::New) {
-        Ok(_) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(io(error)),
-    }
-    let file = File::open(&path).map_err(io)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(OpenError::InUse(shared.data.clone())),
-        Err(TryLockError::Error(error)) => Err(io(error)),
-    }
+    let held = lock::hold(shared.disk.as_ref(), &path).map_err(io)?;
+    held.ok_or_else(|| OpenError::InUse(shared.data.clone()))
 }
 
 /// Opens the anchor file, which may be made while there are no entries.

@@ -36,6 +36,7 @@ pub mod store;
 pub mod anchors;
 pub mod clock;
 pub mod keyfile;
+pub mod lock;
 pub mod metrics;
 pub mod packer;
 pub mod priority;

@@ -12,7 +12,7 @@ use ledger::checkpoint::{CheckpointError, LocalSigner, PrivateKey, Rotation, Sig
 use ledger::disk::{self, Disk, Open};
 use ledger::log::{LogStore, ReadError, Tail};
 use ledger::tiles::{TreeError, TreeStore};
-use ledger::tree::TreeHead;
+use ledger::tree::{Hash, TreeHead};
 use ledger::types::{LedgerName, Position};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -29,8 +29,9 @@ const NAME: &str = "checkpoint";
 const NOTE_BYTES_MAX: u64 = 64 * 1024;
 /// How many requests for a checkpoint wait.
 const ASKS_MAX: usize = 64;
-/// How long to wait after one could not be issued.
+/// How long to wait after one could not be issued, at first and at most.
 const RETRY: Duration = Duration::from_secs(1);
+const RETRY_MAX: Duration = Duration::from_secs(60);
 /// How often is looked whether the writer has ended, while nothing is signed.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
@@ -91,6 +92,11 @@ pub enum ProofError {
         "this server signs no checkpoints: start it with `--key FILE` (`tokenledger key generate` makes one)"
     )]
     NoKey,
+    /// Something must be recorded first.
+    #[error(
+        "nothing of this ledger is signed: it is not what it was known to be, or its key has changed, and it takes no appends, so that this can't be recorded in it; run `tokenledger verify`"
+    )]
+    Unrecorded,
     /// The tree does not answer.
     #[error("{0}")]
     Tree(#[from] TreeError),
@@ -133,9 +139,17 @@ struct Ask {
 /// The way to a ledger's tree and checkpoints. Cheap to clone.
 #[derive(Clone)]
 pub struct Notary {
+    log: Arc<dyn LogStore>,
     tree: Arc<TreeStore>,
     newest: watch::Receiver<Option<Issued>>,
-    asks: Option<mpsc::Sender<Ask>>,
+    asks: Result<mpsc::Sender<Ask>, Silent>,
+}
+
+/// Why nothing is signed.
+#[derive(Clone, Copy)]
+enum Silent {
+    NoKey,
+    Unrecorded,
 }
 
 impl Notary {
@@ -143,6 +157,19 @@ impl Notary {
     #[must_use]
     pub fn tree(&self) -> &Arc<TreeStore> {
         &self.tree
+    }
+
+    /// Asks the tree something, on a thread, since it reads files. Where what is stored of it is doubtful, it is made anew.
+    ///
+    /// # Errors
+    /// See [`ProofError`].
+    pub async fn ask<T: Send + 'static>(
+        &self,
+        ask: impl Fn(&TreeStore) -> Result<T, TreeError> + Send + 'static,
+    ) -> Result<T, ProofError> {
+        let (log, tree) = (Arc::clone(&self.log), Arc::clone(&self.tree));
+        let told = tokio::task::spawn_blocking(move || tree.mended(log.as_ref(), ask)).await;
+        Ok(told.map_err(|_| ProofError::Closing)??)
     }
 
     /// The newest checkpoint that is published; where there is none yet, one is signed now.
@@ -163,7 +190,10 @@ impl Notary {
         if let Some(newest) = newest.filter(|newest| newest.tree.size >= size) {
             return Ok(newest);
         }
-        let asks = self.asks.as_ref().ok_or(ProofError::NoKey)?;
+        let asks = self.asks.as_ref().map_err(|silent| match silent {
+            Silent::NoKey => ProofError::NoKey,
+            Silent::Unrecorded => ProofError::Unrecorded,
+        })?;
         let (sender, answer) = oneshot::channel();
         asks.send(Ask { size, answer: sender }).await.map_err(|_| ProofError::Closing)?;
         answer.await.map_err(|_| ProofError::Closing)?
@@ -184,6 +214,8 @@ pub struct Parts {
     pub kept: Option<Known>,
     /// The one that was kept with its cosignatures last.
     pub cosigned: Option<Known>,
+    /// Whether anything may be signed: not where something must be recorded first, and can't be.
+    pub may_sign: bool,
     /// Where checkpoints are kept outside of the directory.
     pub anchors: Option<Arc<AnchorFile>>,
     /// Where the newest checkpoint is kept.
@@ -199,10 +231,15 @@ pub struct Parts {
 /// Starts the notary of a ledger.
 #[must_use]
 pub fn start(parts: Parts) -> (Notary, Option<JoinHandle<()>>) {
-    let Parts { name, log, tree, tail, kept, cosigned, anchors, disk, dir, signing, metrics } = parts;
-    let Some(signing) = signing else {
-        let (_, newest) = watch::channel(None);
-        return (Notary { tree, newest, asks: None }, None);
+    let Parts { name, log, tree, tail, kept, cosigned, may_sign, anchors, disk, dir, signing, metrics } =
+        parts;
+    let signing = match signing {
+        Some(signing) if may_sign => signing,
+        silent => {
+            let asks = Err(if silent.is_some() { Silent::Unrecorded } else { Silent::NoKey });
+            let (_, newest) = watch::channel(None);
+            return (Notary { log, tree, newest, asks }, None);
+        }
     };
     // Whoever signed it: what was said of the log once is not contradicted by another key either.
     let signed = kept.as_ref().map(|kept| kept.checkpoint.tree);
@@ -214,6 +251,7 @@ pub fn start(parts: Parts) -> (Notary, Option<JoinHandle<()>>) {
     let signer = LocalSigner::new(&signing.key, &name, signed);
     let with = Colleagues {
         name: name.clone(),
+        log: Arc::clone(&log),
         tree: Arc::clone(&tree),
         disk: Arc::clone(&disk),
         dir: dir.clone(),
@@ -227,9 +265,10 @@ pub fn start(parts: Parts) -> (Notary, Option<JoinHandle<()>>) {
     if log.tail().next > Position(0) {
         tail.mark_changed();
     }
-    let desk = Desk { name, log, tree: Arc::clone(&tree), disk, dir, anchors, signer, metrics };
+    let (read, to_read) = (Arc::clone(&log), Arc::clone(&tree));
+    let desk = Desk { name, log, tree, disk, dir, anchors, signer, metrics, last: signed };
     let task = tokio::spawn(run(desk, tail, receiver, publisher, signing.every));
-    (Notary { tree, newest, asks: Some(asks) }, Some(task))
+    (Notary { log: read, tree: to_read, newest, asks: Ok(asks) }, Some(task))
 }
 
 /// The checkpoint that a ledger's directory keeps. One that is none counts as lost: whoever can spoil it could remove it.
@@ -292,8 +331,7 @@ pub fn checkpoint_of_all(
     if log.tail().next == Position(0) {
         return Ok(None);
     }
-    tree.catch_up(log)?;
-    let head = tree.head();
+    let head = head_of(tree, log)?;
     let verifier = signing.key.verifier(name);
     match kept {
         Some(kept) if kept.checkpoint.tree == head && verifier.open(kept.note.as_bytes()).is_ok() => {
@@ -304,8 +342,28 @@ pub fn checkpoint_of_all(
         _ => {}
     }
     let last = kept.map(|kept| kept.checkpoint.tree);
-    let note = LocalSigner::new(&signing.key, name, last).sign(head)?;
+    let proof = proof_from(last, &head, tree, log)?;
+    let note = LocalSigner::new(&signing.key, name, last).sign(head, &proof)?;
     Ok(Some(Known::read(&note)?))
+}
+
+/// The tree over all that is durable.
+fn head_of(tree: &TreeStore, log: &dyn LogStore) -> Result<TreeHead, TreeError> {
+    tree.catch_up(log)?;
+    Ok(tree.head())
+}
+
+/// The proof that a tree goes on from the last one that was signed, for the signer, who takes nobody's word for it.
+fn proof_from(
+    last: Option<TreeHead>,
+    tree: &TreeHead,
+    store: &TreeStore,
+    log: &dyn LogStore,
+) -> Result<Vec<Hash>, TreeError> {
+    match last.filter(|last| last.size <= tree.size) {
+        None => Ok(Vec::new()),
+        Some(last) => store.mended(log, |store| Ok(store.consistency(last.size, tree)?.1)),
+    }
 }
 
 /// A checkpoint that this key has signed; one of another key is not given away as one of its own.
@@ -330,6 +388,8 @@ struct Desk {
     anchors: Option<Arc<AnchorFile>>,
     signer: LocalSigner,
     metrics: LedgerMetrics,
+    /// What was signed last.
+    last: Option<TreeHead>,
 }
 
 async fn run(
@@ -341,13 +401,21 @@ async fn run(
 ) {
     let mut due = Instant::now();
     let mut signed_at = due;
+    // How long to wait before what failed is tried again.
+    let mut failed: Option<Duration> = None;
     loop {
         let held = publisher.is_held();
         let ended = tokio::select! {
             ended = async {
-                tokio::time::sleep_until(due).await;
-                // While one waits for witnesses no other is signed, however much is new.
-                if held { tail.has_changed().is_err() } else { tail.changed().await.is_err() }
+                // However long that takes, the writer's end is not missed.
+                while Instant::now() < due && tail.has_changed().is_ok() {
+                    tokio::time::sleep_until(due.min(Instant::now() + LOOK_EVERY)).await;
+                }
+                // While one waits for witnesses no other is signed, however much is new; what failed is new still.
+                match held || failed.is_some() {
+                    true => tail.has_changed().is_err(),
+                    false => tail.changed().await.is_err(),
+                }
             } => ended,
             Some(ask) = asks.recv() => {
                 publisher.wait(ask);
@@ -374,7 +442,11 @@ async fn run(
         let issued;
         (desk, issued) = on_a_thread(desk, publisher.signed()).await;
         signed_at = Instant::now();
-        due = signed_at + if issued.is_ok() { every } else { RETRY };
+        failed = match &issued {
+            Ok(_) => None,
+            Err(_) => Some(failed.map_or(RETRY, |pause| (pause * 2).min(RETRY_MAX))),
+        };
+        due = signed_at + failed.unwrap_or(every);
         match issued {
             Ok(checkpoint) => publisher.signed_now(checkpoint),
             Err(error) => {
@@ -410,12 +482,13 @@ async fn on_a_thread(desk: Desk, last: Option<Issued>) -> (Desk, Result<Issued, 
 impl Desk {
     /// A checkpoint of everything that is durable: the last one, if nothing is new.
     fn issue(&mut self, last: Option<Issued>) -> Result<Issued, ProofError> {
-        self.tree.catch_up(self.log.as_ref())?;
-        let tree = self.tree.head();
+        let tree = head_of(&self.tree, self.log.as_ref())?;
         if let Some(last) = last.filter(|last| last.tree == tree) {
             return Ok(last);
         }
-        let note = self.signer.sign(tree)?;
+        let proof = proof_from(self.last, &tree, &self.tree, self.log.as_ref())?;
+        let note = self.signer.sign(tree, &proof)?;
+        self.last = Some(tree);
         self.keep(&note).map_err(ProofError::Keep)?;
         self.metrics.checkpoint(tree.size);
         Ok(Issued::unwitnessed(tree, note))
@@ -423,9 +496,11 @@ impl Desk {
 
     /// Keeps a note before anybody sees it: a ledger that is put back to an earlier copy must know what it has signed.
     fn keep(&self, note: &[u8]) -> io::Result<()> {
-        disk::replace(self.disk.as_ref(), &self.dir.join(NAME), note)?;
-        let Some(anchors) = &self.anchors else { return Ok(()) };
-        let known = Known::read(note).map_err(io::Error::other)?;
-        anchors.keep(self.name.clone(), known)
+        // First where it is of use against whoever has the directory: who finds it in the directory finds it there too.
+        if let Some(anchors) = &self.anchors {
+            let known = Known::read(note).map_err(io::Error::other)?;
+            anchors.keep(self.name.clone(), known)?;
+        }
+        disk::replace(self.disk.as_ref(), &self.dir.join(NAME), note)
     }
 }

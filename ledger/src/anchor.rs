@@ -80,6 +80,11 @@ pub enum Contradiction {
         /// One of the first so many.
         size: u64,
     },
+    /// It is damaged, so that nobody can tell.
+    Unreadable {
+        /// Some of the first so many.
+        size: u64,
+    },
 }
 
 impl fmt::Display for Contradiction {
@@ -90,6 +95,12 @@ impl fmt::Display for Contradiction {
             }
             Self::Missing { first, last } => {
                 write!(f, "the entries from position {first} to {last} are missing")
+            }
+            Self::Unreadable { size } => {
+                write!(
+                    f,
+                    "of the first {size} entries some can't be read, so nobody can tell whether they are the same"
+                )
             }
             Self::Rewritten { size } => {
                 write!(f, "of the first {size} entries, one at least is not what it was")
@@ -188,7 +199,7 @@ mod tests {
     fn note(ledger: &str, size: u64, root: u8) -> Vec<u8> {
         let key = PrivateKey::new("example.org/logs".parse().unwrap(), &[7; 32]);
         LocalSigner::new(&key, &ledger.parse().unwrap(), None)
-            .sign(TreeHead { size, root: [root; 32] })
+            .sign(TreeHead { size, root: [root; 32] }, &[])
             .unwrap()
     }
 

@@ -13,7 +13,7 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use ed25519_dalek::{SigningKey, VerifyingKey};
 use signed_note::{Note, NoteError, StandardVerifier, VerifierList};
 
-use crate::tree::{SIZE_MAX, TreeHead};
+use crate::tree::{Hash, SIZE_MAX, TreeHead, check_consistency};
 use crate::types::LedgerName;
 
 pub use alone::{LogKeys, Signed, without_cosignatures};
@@ -73,7 +73,7 @@ pub enum CheckpointError {
         signed: u64,
         /// The size that was to be signed.
         asked: u64,
-        /// Whether the sizes are alike and the roots are not.
+        /// How, where it is not smaller.
         other: &'static str,
     },
 }
@@ -279,11 +279,12 @@ impl fmt::Debug for PrivateKey {
 pub trait Signer: Send + Sync {
     /// The key that others check the signatures by.
     fn verifier(&self) -> VerifierKey;
-    /// Signs the checkpoint of a tree: the note, as it is published.
+    /// Signs the checkpoint of a tree: the note, as it is published. `proof` shows that the tree goes on from the last one
+    /// that was signed, as RFC 6962 has it; it is empty for the first one, and for one of the same size.
     ///
     /// # Errors
-    /// [`CheckpointError::Contradicts`] where it has signed a larger one, or one of that size with another root.
-    fn sign(&mut self, tree: TreeHead) -> Result<Vec<u8>, CheckpointError>;
+    /// [`CheckpointError::Contradicts`] where it does not.
+    fn sign(&mut self, tree: TreeHead, proof: &[Hash]) -> Result<Vec<u8>, CheckpointError>;
 }
 
 /// Signs with a private key in memory.
@@ -306,12 +307,18 @@ impl Signer for LocalSigner {
         self.verifier.clone()
     }
 
-    fn sign(&mut self, tree: TreeHead) -> Result<Vec<u8>, CheckpointError> {
-        if let Some(last) = self.last
-            && (tree.size < last.size || tree.size == last.size && tree.root != last.root)
-        {
-            let other = if tree.size == last.size { " with another root" } else { "" };
-            return Err(CheckpointError::Contradicts { signed: last.size, asked: tree.size, other });
+    fn sign(&mut self, tree: TreeHead, proof: &[Hash]) -> Result<Vec<u8>, CheckpointError> {
+        if let Some(last) = self.last {
+            let contradicts =
+                |other| CheckpointError::Contradicts { signed: last.size, asked: tree.size, other };
+            if tree.size < last.size {
+                return Err(contradicts(""));
+            }
+            if tree.size == last.size && tree.root != last.root {
+                return Err(contradicts(" with another root"));
+            }
+            check_consistency(proof, &last, &tree)
+                .map_err(|_| contradicts(" that does not go on from it"))?;
         }
         let checkpoint = Checkpoint { origin: self.verifier.name.clone(), tree };
         let mut note = Note::new(checkpoint.text().as_bytes(), &[])

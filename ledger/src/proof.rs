@@ -178,7 +178,7 @@ mod tests {
         let leaves = entries.each_ref().map(|entry| leaf(entry));
         let mut frontier = Frontier::default();
         leaves.iter().for_each(|leaf| frontier.push(*leaf));
-        let note = LocalSigner::new(&key(), &LedgerName::default(), None).sign(frontier.head()).unwrap();
+        let note = LocalSigner::new(&key(), &LedgerName::default(), None).sign(frontier.head(), &[]).unwrap();
         let [_, entry, _] = entries;
         Proof { entry, position: 1, hashes: vec![leaves[0], leaves[2]], note }
     }

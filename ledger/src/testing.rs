@@ -344,7 +344,7 @@ pub fn rotation_note(seed: u8) -> String {
 #[expect(clippy::unwrap_used, reason = "a signer that has signed nothing yet")]
 pub fn checkpoint_note(size: u64) -> String {
     let mut signer = LocalSigner::new(&private_key(1), &LedgerName::default(), None);
-    String::from_utf8(signer.sign(TreeHead { size, root: [7; 32] }).unwrap()).unwrap()
+    String::from_utf8(signer.sign(TreeHead { size, root: [7; 32] }, &[]).unwrap()).unwrap()
 }
 
 /// Any fact that this program can write.

@@ -102,7 +102,7 @@ mod tests {
 
     fn note() -> Vec<u8> {
         let tree = TreeHead { size: 3, root: [1; 32] };
-        LocalSigner::new(&private(), &ledger(), None).sign(tree).unwrap()
+        LocalSigner::new(&private(), &ledger(), None).sign(tree, &[]).unwrap()
     }
 
     fn read(given: Given) -> Result<Evidence, String> {

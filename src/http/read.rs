@@ -77,7 +77,7 @@ fn sound_hashes(
     let stored = ledger.notary.tree();
     match stored.tile(tree, level, number) {
         Err(TreeError::Doubtful | TreeError::Beyond { .. }) if mending.may(&ledger.name) => {
-            stored.catch_up(ledger.reader.log().as_ref())?;
+            stored.catch_up(ledger.reader.log().as_ref()).map_err(NotServed::Tree)?;
             stored.tile(tree, level, number).map_err(NotServed::Tree)
         }
         Err(TreeError::Doubtful | TreeError::Beyond { .. }) => Err(NotServed::Mending),

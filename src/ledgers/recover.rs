@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use ledger::anchor::Known;
+use ledger::anchor::{Contradiction, Known};
 use ledger::disk::Disk;
 use ledger::entry::IdKey;
 use ledger::ids::{IdIndex, IdOptions};
@@ -117,9 +117,10 @@ fn contradicted(
             Ok(Some(how)) => {
                 contradicted.push(Contradicted { ledger: name.clone(), source, known, entries, how });
             }
-            // It takes no appends and signs nothing; what is sound of it is served.
             Err(error) if !log.damage().is_empty() => {
                 tracing::error!(ledger = %name, %error, "the damaged log can't be held against a checkpoint");
+                let how = Contradiction::Unreadable { size: known.checkpoint.tree.size };
+                contradicted.push(Contradicted { ledger: name.clone(), source, known, entries, how });
             }
             Err(error) => return Err(error.to_string()),
         }

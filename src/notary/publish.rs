@@ -11,6 +11,7 @@ use ledger::anchor::Known;
 use ledger::checkpoint::VerifierKey;
 use ledger::checkpoint::cosignature::{Cosignature, CosignerKey};
 use ledger::disk::{self, Disk};
+use ledger::log::LogStore;
 use ledger::tiles::TreeStore;
 use ledger::types::LedgerName;
 use tokio::sync::{mpsc, watch};
@@ -38,6 +39,8 @@ pub(super) struct Publisher {
     /// The one that was signed last, and since when there is no other.
     signed: Option<Issued>,
     since: Instant,
+    /// When to try again to keep one that enough have cosigned.
+    keep_again: Option<Instant>,
     /// Those who wait for one, and until when.
     waiting: Vec<(Ask, Instant)>,
     panel: Option<Panel>,
@@ -62,6 +65,7 @@ struct Panel {
 /// With whom to work.
 pub(super) struct Colleagues {
     pub(super) name: LedgerName,
+    pub(super) log: Arc<dyn LogStore>,
     pub(super) tree: Arc<TreeStore>,
     pub(super) disk: Arc<dyn Disk>,
     pub(super) dir: PathBuf,
@@ -71,7 +75,7 @@ pub(super) struct Colleagues {
 
 impl Publisher {
     /// Begins with the checkpoint that was signed last, and the one that was kept with its cosignatures. What was published
-    /// before stays so.
+    /// before stays so, as long as no more witnesses than then must have cosigned it.
     pub(super) fn new(
         with: Colleagues,
         verifier: &VerifierKey,
@@ -99,7 +103,8 @@ impl Publisher {
             panel.offer(signed);
         }
         let (newest, receiver) = watch::channel(newest);
-        (Self { newest, signed, since: Instant::now(), waiting: Vec::new(), panel }, receiver)
+        let since = Instant::now();
+        (Self { newest, signed, since, keep_again: None, waiting: Vec::new(), panel }, receiver)
     }
 
     /// The checkpoint that was signed last.
@@ -169,7 +174,7 @@ impl Publisher {
 
     /// The next thing that happens without being asked: a witness answers, or somebody has waited long enough.
     pub(super) async fn next(&mut self) -> Option<Answered> {
-        let until = self.waiting.iter().map(|(_, until)| *until).min();
+        let until = self.waiting.iter().map(|(_, until)| *until).chain(self.keep_again).min();
         let late = async {
             match until {
                 Some(until) => tokio::time::sleep_until(until).await,
@@ -198,11 +203,13 @@ impl Publisher {
             new |= panel.take(answered, self.signed.as_ref());
         }
         panel.measure(self.signed.is_some());
+        new |= self.keep_again.take_if(|at| *at <= Instant::now()).is_some();
         if new && let Some(issued) = self.signed.as_ref().and_then(|signed| panel.joined(signed)) {
             match panel.keep(&issued).await {
                 Ok(()) => self.publish(issued),
                 Err(error) => {
-                    tracing::error!(%error, "a cosigned checkpoint can't be kept, so it is not published")
+                    tracing::error!(%error, "a cosigned checkpoint can't be kept, so it is not published");
+                    self.keep_again = Some(Instant::now() + super::RETRY);
                 }
             }
         }
@@ -251,8 +258,9 @@ impl Panel {
         let mut couriers = JoinSet::new();
         for (number, witness) in witnesses.all() {
             let done = signed.filter(|_| cosigned.contains_key(&number)).map(|signed| signed.tree);
-            let (name, tree, metrics) = (with.name.clone(), Arc::clone(&with.tree), with.metrics.clone());
-            let courier = Courier::new((number, witness), name, tree, metrics, done);
+            let (name, metrics) = (with.name.clone(), with.metrics.clone());
+            let log = (Arc::clone(&with.log), Arc::clone(&with.tree));
+            let courier = Courier::new((number, witness), name, log, metrics, done);
             couriers.spawn(courier.run(offered.clone(), sender.clone()));
         }
         let standing = (0..witnesses.count()).map(|number| cosigned.contains_key(&number)).collect();

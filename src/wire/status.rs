@@ -143,6 +143,8 @@ impl From<&ProofError> for Status {
     fn from(error: &ProofError) -> Self {
         let (code, reason) = match error {
             ProofError::NoKey => (Code::FailedPrecondition, "no_key"),
+            ProofError::Unrecorded => (Code::FailedPrecondition, "not_signed"),
+            ProofError::Tree(TreeError::Rewritten { .. }) => (Code::DataLoss, "log_rewritten"),
             ProofError::Tree(TreeError::Beyond { .. }) => (Code::OutOfRange, "beyond_end"),
             ProofError::Tree(TreeError::Doubtful) => (Code::Unavailable, "tree_rebuilding"),
             ProofError::Tree(TreeError::Io(_)) => (Code::Unavailable, "tree_unreadable"),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ledger::anchor::{Contradiction, Known};
+use ledger::log::LogStore;
 use ledger::tiles::TreeStore;
 use ledger::types::LedgerName;
 use tokio::task::JoinSet;
@@ -22,8 +23,8 @@ const ASK_MAX: Duration = Duration::from_secs(5);
 pub(crate) struct Question {
     /// Its name.
     pub(crate) ledger: LedgerName,
-    /// The tree over its log.
-    pub(crate) tree: Arc<TreeStore>,
+    /// Its log, and the tree over it.
+    pub(crate) log: (Arc<dyn LogStore>, Arc<TreeStore>),
     /// A signed checkpoint of it.
     pub(crate) known: Known,
 }
@@ -44,14 +45,14 @@ pub(crate) struct Denial {
 pub(crate) async fn ask(witnesses: &Witnesses, metrics: &Metrics, questions: Vec<Question>) -> Vec<Denial> {
     let until = Instant::now() + ASK_MAX;
     let mut asking = JoinSet::new();
-    for Question { ledger, tree, known } in questions {
+    for Question { ledger, log, known } in questions {
         let note: Arc<[u8]> = known.note.as_bytes().into();
         for (number, witness) in witnesses.all() {
             let name: Arc<str> = witness.key().name().into();
             let offer = Offer { tree: known.checkpoint.tree, note: Arc::clone(&note) };
-            let (ledger, tree, known) = (ledger.clone(), Arc::clone(&tree), known.clone());
+            let (ledger, log, known) = (ledger.clone(), log.clone(), known.clone());
             let metrics = metrics.of(&ledger);
-            let courier = Courier::new((number, witness), ledger.clone(), tree, metrics, Some(offer.tree));
+            let courier = Courier::new((number, witness), ledger.clone(), log, metrics, Some(offer.tree));
             asking.spawn(async move {
                 let asked = tokio::time::timeout_at(until, courier.ask(&offer)).await;
                 (ledger, name, known, asked.unwrap_or_else(|_| Asked::Silent("it takes too long".to_owned())))

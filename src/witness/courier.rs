@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ledger::anchor::Contradiction;
 use ledger::checkpoint::cosignature::Cosignature;
+use ledger::log::LogStore;
 use ledger::tiles::{TreeError, TreeStore};
 use ledger::tree::TreeHead;
 use ledger::types::LedgerName;
@@ -102,6 +103,7 @@ pub(crate) struct Courier {
     number: usize,
     witness: Arc<Client>,
     ledger: LedgerName,
+    log: Arc<dyn LogStore>,
     tree: Arc<TreeStore>,
     metrics: LedgerMetrics,
     /// What the witness is believed to know.
@@ -117,12 +119,12 @@ impl Courier {
     pub(crate) fn new(
         (number, witness): (usize, Arc<Client>),
         ledger: LedgerName,
-        tree: Arc<TreeStore>,
+        (log, tree): (Arc<dyn LogStore>, Arc<TreeStore>),
         metrics: LedgerMetrics,
         done: Option<TreeHead>,
     ) -> Self {
         let knows = done.map_or(0, |done| done.size);
-        Self { number, witness, ledger, tree, metrics, knows, done, said: None }
+        Self { number, witness, ledger, log, tree, metrics, knows, done, said: None }
     }
 
     /// Goes on until nobody offers any more.
@@ -188,9 +190,9 @@ impl Courier {
     }
 
     async fn request(&self, old: u64, offer: &Offer) -> Result<Vec<u8>, Failed> {
-        let (tree, offer) = (Arc::clone(&self.tree), offer.clone());
+        let (log, tree, offer) = (Arc::clone(&self.log), Arc::clone(&self.tree), offer.clone());
         let made = tokio::task::spawn_blocking(move || {
-            let (_, proof) = tree.consistency(old, &offer.tree)?;
+            let (_, proof) = tree.mended(log.as_ref(), |tree| tree.consistency(old, &offer.tree))?;
             Ok(to_bytes(old, &proof, &offer.note))
         });
         made.await.map_err(|_| Failed::Thread)?

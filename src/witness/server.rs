@@ -1,11 +1,11 @@
 //! `tokenledger witness`: takes checkpoints over HTTP, and cosigns those that go on from all that it has seen.
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Bytes;
@@ -16,17 +16,20 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use ledger::checkpoint::VerifierKey;
 use ledger::checkpoint::cosignature::CosignerSecret;
-use ledger::disk::{Disk, Open};
+use ledger::disk::Disk;
 use ledger::witness::{REQUEST_BYTES_MAX, Refused, SIZE_TYPE, StateError, Witness};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
+use crate::lock;
 
 /// How long a shutdown waits for what is under way.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 const NANOS: i64 = 1_000_000_000;
+/// How often something is said that others can have it say.
+const SAY_EVERY: Duration = Duration::from_secs(60);
 
 /// How to witness.
 pub struct WitnessOptions {
@@ -111,7 +114,7 @@ pub async fn start(
     let failed = |error| WitnessError::Listen { address, error };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let http = listener.local_addr().map_err(failed)?;
-    let desk = Arc::new(Desk { witness: Mutex::new(witness), clock, _lock: lock });
+    let desk = Arc::new(Desk { witness: Mutex::new(witness), clock, said: Default::default(), _lock: lock });
     let (stop, mut stopped) = watch::channel(false);
     let router = Router::new()
         .route("/add-checkpoint", post(add_checkpoint))
@@ -133,23 +136,16 @@ fn lock(disk: &dyn Disk, dir: &Path) -> Result<File, WitnessError> {
     let path = dir.join("lock");
     let io = |error| WitnessError::Io { path: path.clone(), error };
     disk.make_dir(dir).map_err(io)?;
-    match disk.open(&path, Open::New) {
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(io(error)),
-    }
-    let file = File::open(&path).map_err(io)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(WitnessError::InUse(dir.to_owned())),
-        Err(TryLockError::Error(error)) => Err(io(error)),
-    }
+    lock::hold(disk, &path).map_err(io)?.ok_or_else(|| WitnessError::InUse(dir.to_owned()))
 }
 
 struct Desk {
     /// One request after the other: see [`Witness`].
     witness: Mutex<Witness>,
     clock: Arc<dyn Clock>,
+    /// When it was said last that a log has forked, and that a proof was wrong: whoever reaches this witness can have it
+    /// say so again.
+    said: [Mutex<Option<Instant>>; 2],
     _lock: File,
 }
 
@@ -162,15 +158,27 @@ async fn add_checkpoint(State(desk): State<Arc<Desk>>, body: Bytes) -> Response 
 }
 
 impl Desk {
+    /// Whether it is time to say something again.
+    fn may_say(said: &Mutex<Option<Instant>>) -> bool {
+        let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
+        let may = said.is_none_or(|said| said.elapsed() >= SAY_EVERY);
+        if may {
+            *said = Some(Instant::now());
+        }
+        may
+    }
+
     /// `None` where an earlier request ended in a way that leaves open what is known.
     fn answer(&self, body: &[u8]) -> Option<Result<Vec<u8>, Refused>> {
         let mut witness = self.witness.lock().ok()?;
         let seconds = u64::try_from(self.clock.now().0 / NANOS).unwrap_or_default();
         let answer = witness.add_checkpoint(body, seconds);
         match &answer {
-            Err(refused @ Refused::Inconsistent(_)) => {
-                let request = String::from_utf8_lossy(body);
-                tracing::error!(%refused, ?request, "A LOG HAS SIGNED TWO HISTORIES; keep this line, it is evidence");
+            Err(refused @ Refused::Fork { note, .. }) if Self::may_say(&self.said[0]) => {
+                tracing::error!(%refused, note, "A LOG HAS SIGNED TWO HISTORIES; keep this note: with the one in the state it is evidence");
+            }
+            Err(refused @ Refused::Inconsistent(_)) if Self::may_say(&self.said[1]) => {
+                tracing::warn!(%refused, "not cosigned: the log has forked, or somebody has sent a wrong proof");
             }
             Err(refused @ (Refused::Keep(_) | Refused::Sign(_))) => tracing::error!(%refused, "not cosigned"),
             Err(refused) => tracing::debug!(%refused, "not cosigned"),
@@ -183,7 +191,9 @@ impl Desk {
 fn refusal(refused: &Refused) -> Response {
     let status = StatusCode::from_u16(refused.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     match refused {
-        Refused::Conflict(size) => (status, [(CONTENT_TYPE, SIZE_TYPE)], format!("{size}\n")).into_response(),
+        Refused::Conflict(size) | Refused::Fork { size, .. } => {
+            (status, [(CONTENT_TYPE, SIZE_TYPE)], format!("{size}\n")).into_response()
+        }
         _ => (status, format!("{refused}\n")).into_response(),
     }
 }

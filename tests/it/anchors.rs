@@ -22,8 +22,15 @@ async fn serve(data: &Path, trust: Trust) -> Result<Running, ServeError> {
     timed(data, trust).await.0
 }
 
+/// Checkpoints are signed that often.
+const EVERY: Duration = Duration::from_millis(20);
+
 /// How a start ends, and how long it took, without the time in which the server before it still had the directory.
 async fn timed(data: &Path, trust: Trust) -> (Result<Running, ServeError>, Duration) {
+    serve_every(data, trust, EVERY).await
+}
+
+async fn serve_every(data: &Path, trust: Trust, every: Duration) -> (Result<Running, ServeError>, Duration) {
     let options = ServeOptions {
         data: data.to_owned(),
         listen: "127.0.0.1:0".parse().unwrap(),
@@ -32,13 +39,13 @@ async fn timed(data: &Path, trust: Trust) -> (Result<Running, ServeError>, Durat
         log_json: false,
         scrub_rate: 0,
         pack: true,
-        signing: Some(Signing::new(key(), Duration::from_millis(20))),
+        signing: Some(Signing::new(key(), every)),
         trust,
     };
     for _ in 0..50 {
         let began = Instant::now();
         match start(options.clone()).await {
-            Err(ServeError::Open(OpenError::InUse(_))) => {
+            Err(ServeError::Open(OpenError::InUse(_) | OpenError::Anchor(AnchorError::InUse(_)))) => {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
             started => return (started, began.elapsed()),
@@ -304,11 +311,17 @@ async fn no_checkpoint_is_published_that_the_anchor_file_does_not_hold() {
     assert!(refused.message().contains("not published"), "{refused}");
     assert_ne!(refused.code(), Code::Ok);
     assert_eq!(checkpoint(&clients, None).await.unwrap(), known, "the last one that is kept is still shown");
+    // Nobody asks, and nothing is recorded: it is tried again all the same.
     std::fs::create_dir(&away).unwrap();
-    let newest = end(&clients).await;
-    assert_eq!(newest.checkpoint.tree.size, 7);
-    let kept = Anchors::parse(&std::fs::read(&anchor).unwrap()).unwrap();
-    assert_eq!(kept.get(&LedgerName::default()), Some(&newest));
+    let began = Instant::now();
+    let anchored =
+        || Anchors::parse(&std::fs::read(&anchor).ok()?).ok()?.get(&LedgerName::default()).cloned();
+    while anchored().is_none_or(|kept| kept.checkpoint.tree.size < 7) {
+        assert!(began.elapsed() < Duration::from_secs(60));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let newest = checkpoint(&clients, None).await.unwrap();
+    assert_eq!((newest.checkpoint.tree.size, anchored()), (7, Some(newest)));
     drop(clients);
     assert!(running.stop().await);
     check_ledger(&data, None).await;
@@ -425,4 +438,193 @@ async fn a_rotated_key_is_recorded_in_each_ledger_signed_by_both_before_it_signs
     }
     let served = run(dir, &third);
     served.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_entries_are_anchored_when_the_server_ends_however_seldom_it_signs() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, anchor) = (dir.path().join("data"), dir.path().join("anchors"));
+    let (running, _) = serve_every(&data, anchored(&anchor), Duration::from_secs(3600)).await;
+    let running = running.unwrap();
+    let clients = Clients::connect(running.grpc).await;
+    append(&clients, 3, "a").await;
+    // The first is signed at once, the next one would be in an hour.
+    end(&clients).await;
+    append(&clients, 5, "b").await;
+    drop(clients);
+    let began = Instant::now();
+    assert!(running.stop().await, "in time");
+    assert!(began.elapsed() < Duration::from_secs(9), "{:?}", began.elapsed());
+    let kept = Anchors::parse(&std::fs::read(&anchor).unwrap()).unwrap();
+    assert_eq!(kept.get(&LedgerName::default()).unwrap().checkpoint.tree.size, 9);
+    check_ledger(&data, None).await;
+}
+
+/// Flips a bit in the middle of what was written of the log.
+fn damage(data: &Path) {
+    let path = data.join("ledgers/default/log/00000000000000000000.seg");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let written = bytes.iter().rposition(|b| *b != 0).unwrap();
+    bytes[written / 2 + 256] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damage_is_no_way_to_be_believed_and_what_cannot_be_recorded_is_not_signed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, anchor) = (dir.path().join("data"), dir.path().join("anchors"));
+    let running = serve(&data, anchored(&anchor)).await.unwrap();
+    let clients = Clients::connect(running.grpc).await;
+    append(&clients, 30, "a").await;
+    let known = end(&clients).await;
+    drop(clients);
+    assert!(running.stop().await);
+    damage(&data);
+    let before = kept(&data, &anchor);
+    let unsigned = async |trust: Trust| {
+        let running = serve(&data, trust).await.unwrap();
+        let clients = Clients::connect(running.grpc).await;
+        assert_eq!(clients.account("a-1", None).await.unwrap().handle, "a-1", "what is sound is served");
+        let refused = checkpoint(&clients, None).await.unwrap_err();
+        assert_eq!(refused.code(), Code::FailedPrecondition);
+        assert!(refused.message().contains("nothing of this ledger is signed"), "{refused}");
+        drop(clients);
+        assert!(running.stop().await);
+        assert_eq!(kept(&data, &anchor), before, "what is known stays known");
+    };
+    // Without it, nobody can tell whether it is what was signed.
+    std::fs::remove_dir_all(data.join("ledgers/default/tree")).unwrap();
+    unsigned(anchored(&anchor)).await;
+    unsigned(Trust::default()).await;
+
+    // Its end is lost as well.
+    let path = data.join("ledgers/default/log/00000000000000000000.seg");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let written = bytes.iter().rposition(|b| *b != 0).unwrap();
+    bytes[written / 4 * 3..].fill(0);
+    std::fs::write(&path, bytes).unwrap();
+    for _ in 0..2 {
+        let found = contradicted(serve(&data, anchored(&anchor)).await);
+        let Contradiction::Missing { first, last } = found[0].1 else { panic!("{found:?}") };
+        assert!(first < last && last + 1 == known.checkpoint.tree.size, "{found:?}");
+        unsigned(Trust {
+            overridden: [LedgerName::default()].into(),
+            override_reason: Some(Text::note("the disk is broken").unwrap()),
+            ..anchored(&anchor)
+        })
+        .await;
+    }
+}
+
+/// What is known of a ledger, in the anchor file and in its directory.
+fn kept(data: &Path, anchor: &Path) -> [Vec<u8>; 2] {
+    [anchor, &data.join("ledgers/default/checkpoint")].map(|path| std::fs::read(path).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_start_has_changed_no_other_ledger() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, anchor, older) =
+        (dir.path().join("data"), dir.path().join("anchors"), dir.path().join("older/data"));
+    let (default, other): (LedgerName, LedgerName) = (LedgerName::default(), "other".parse().unwrap());
+    let record = async |clients: &Clients, count: u64| {
+        append(clients, count, &uuid::Uuid::new_v4().to_string()).await;
+        for _ in 0..count {
+            let name = uuid::Uuid::new_v4().to_string();
+            let proposal =
+                Some(pb::Proposal { event: Some(event(&name, created(&name))), expected_version: None });
+            let request = pb::AppendRequest { ledger: "other".into(), proposal, ..Default::default() };
+            clients.append.clone().append(request).await.unwrap();
+        }
+    };
+    let running = serve(&data, anchored(&anchor)).await.unwrap();
+    let clients = Clients::connect(running.grpc).await;
+    record(&clients, 3).await;
+    drop(clients);
+    assert!(running.stop().await);
+    copy(&data.join("ledgers"), &older.join("ledgers"));
+    let running = serve(&data, anchored(&anchor)).await.unwrap();
+    let clients = Clients::connect(running.grpc).await;
+    record(&clients, 3).await;
+    drop(clients);
+    assert!(running.stop().await);
+
+    let of = |name: &LedgerName| {
+        let dir = older.join("ledgers").join(name.as_str());
+        (
+            std::fs::read(dir.join("checkpoint")).unwrap(),
+            std::fs::read(dir.join("log/00000000000000000000.seg")).unwrap(),
+        )
+    };
+    let before = (of(&default), of(&other), std::fs::read(&anchor).unwrap());
+    let overriding = |names: &[&LedgerName]| Trust {
+        overridden: names.iter().map(|name| (*name).clone()).collect(),
+        override_reason: Some(Text::note("this one is meant").unwrap()),
+        ..anchored(&anchor)
+    };
+    for one in [&default, &other] {
+        let found = serve(&older, overriding(&[one])).await.err().unwrap();
+        let ServeError::Open(OpenError::Contradicted(found)) = found else { panic!("{found}") };
+        assert!(found.len() == 1 && found[0].ledger != *one, "{found:?}");
+        assert_eq!((of(&default), of(&other), std::fs::read(&anchor).unwrap()), before);
+    }
+    let running = serve(&older, overriding(&[&default, &other])).await.unwrap();
+    assert!(running.stop().await);
+    check_ledger(&older, None).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_is_rewritten_under_a_server_is_not_signed_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, anchor, other) =
+        (dir.path().join("data"), dir.path().join("anchors"), dir.path().join("other/data"));
+    let running = serve(&data, anchored(&anchor)).await.unwrap();
+    let clients = Clients::connect(running.grpc).await;
+    append(&clients, 10, "a").await;
+    drop(clients);
+    assert!(running.stop().await);
+    // Two histories from one beginning, byte for byte as long as each other.
+    copy(&data.join("ledgers"), &other.join("ledgers"));
+    for (data, name) in [(&data, "b"), (&other, "c")] {
+        let running = serve(data, Trust::default()).await.unwrap();
+        let clients = Clients::connect(running.grpc).await;
+        for n in 0..300 {
+            append(&clients, 1, &format!("{name}{n:03}")).await;
+        }
+        drop(clients);
+        assert!(running.stop().await);
+    }
+    let segment = |data: &Path| data.join("ledgers/default/log/00000000000000000000.seg");
+    let mine = std::fs::read(segment(&data)).unwrap();
+    let theirs = std::fs::read(segment(&other)).unwrap();
+    let end = |bytes: &[u8]| bytes.iter().rposition(|b| *b != 0);
+    assert!(mine != theirs && end(&mine) == end(&theirs));
+
+    let running = serve(&data, anchored(&anchor)).await.unwrap();
+    let clients = Clients::connect(running.grpc).await;
+    let known = self::end(&clients).await;
+    // Somebody writes the other one over it, all hashes made anew, and spoils what is stored of the tree, so that the
+    // server makes that anew from the log.
+    let write = |path: PathBuf, bytes: &[u8]| {
+        use std::os::unix::fs::FileExt;
+        std::fs::OpenOptions::new().write(true).open(path).unwrap().write_all_at(bytes, 0).unwrap();
+    };
+    write(segment(&data), &theirs);
+    write(data.join("ledgers/default/tree/level-0"), &[7; 32 * 310]);
+    for n in 0..3 {
+        let request = pb::ProveInclusionRequest {
+            which: Some(pb::prove_inclusion_request::Which::Position(100)),
+            ..Default::default()
+        };
+        assert!(clients.proof.clone().prove_inclusion(request).await.is_err());
+        append(&clients, 1, &format!("d{n}")).await;
+        let refused = checkpoint(&clients, Some(known.checkpoint.tree.size + 1)).await.unwrap_err();
+        assert_eq!(refused.code(), Code::DataLoss, "{refused}");
+        assert!(refused.message().contains("is not what it was when it was recorded"), "{refused}");
+        assert_eq!(checkpoint(&clients, None).await.unwrap(), known);
+    }
+    drop(clients);
+    running.stop().await;
+    let kept = Anchors::parse(&std::fs::read(&anchor).unwrap()).unwrap();
+    assert_eq!(kept.get(&LedgerName::default()), Some(&known), "nothing was signed over it");
 }

@@ -443,7 +443,7 @@ async fn another_key_another_log_and_a_key_that_was_replaced_are_refused() {
     let head = state.head();
     let note = {
         use ledger::checkpoint::{LocalSigner, Signer};
-        LocalSigner::new(&of(8), &LedgerName::default(), None).sign(head).unwrap()
+        LocalSigner::new(&of(8), &LedgerName::default(), None).sign(head, &[]).unwrap()
     };
     let signed_by_8 = LogKeys::new(vec![public(8)]).unwrap().open(&note).unwrap();
     let later = {

@@ -15,7 +15,7 @@ fn keys(seeds: &[u8]) -> LogKeys {
 }
 
 fn signed(seed: u8, tree: TreeHead) -> Signed {
-    let note = LocalSigner::new(&key(seed), &LedgerName::default(), None).sign(tree).unwrap();
+    let note = LocalSigner::new(&key(seed), &LedgerName::default(), None).sign(tree, &[]).unwrap();
     keys(&[seed]).open(&note).unwrap()
 }
 

@@ -161,7 +161,7 @@ mod tests {
 
     fn note(seed: u8) -> Vec<u8> {
         let tree = TreeHead { size: 7, root: [7; 32] };
-        LocalSigner::new(&key(seed), &LedgerName::default(), None).sign(tree).unwrap()
+        LocalSigner::new(&key(seed), &LedgerName::default(), None).sign(tree, &[]).unwrap()
     }
 
     fn with(note: &[u8], line: &str) -> Vec<u8> {

@@ -1,4 +1,10 @@
+use std::path::Path;
+use std::sync::Arc;
+
 use super::*;
+use crate::disk::testing::MemoryDisk;
+use crate::tiles::TreeStore;
+use crate::tree::leaf;
 
 /// The keys and the note of the documentation of Go's `golang.org/x/mod/sumdb/note`, and those of c2sp.org/signed-note.
 const PETER_SECRET: &str = "PRIVATE+KEY+PeterNeumann+c74f20a3+AYEKFALVFGyNhPJEMzD1QIDr+Y7hfZx09iUvxdXHKDFz";
@@ -20,7 +26,7 @@ fn tree(size: u64, root: u8) -> TreeHead {
 }
 
 fn signed(seed: u8, tree: TreeHead) -> Vec<u8> {
-    LocalSigner::new(&key(seed), &LedgerName::default(), None).sign(tree).unwrap()
+    LocalSigner::new(&key(seed), &LedgerName::default(), None).sign(tree, &[]).unwrap()
 }
 
 #[test]
@@ -129,24 +135,45 @@ fn a_note_opens_with_the_key_of_its_log_and_with_no_other() {
 }
 
 #[test]
-fn a_signer_never_contradicts_itself() {
-    let ledger = LedgerName::default();
-    let mut signer = LocalSigner::new(&key(1), &ledger, Some(tree(5, 5)));
-    let refused = |signer: &mut LocalSigner, tree| {
-        matches!(signer.sign(tree), Err(CheckpointError::Contradicts { .. }))
+fn a_signer_signs_only_what_goes_on_from_what_it_has_signed() {
+    let log = |changed: Option<u64>| {
+        let store = TreeStore::open(Arc::new(MemoryDisk::new()), Path::new("/tree"), &[]);
+        let leaf = |n: u64| leaf(format!("{n} {}", Some(n) == changed).as_bytes());
+        store.extend(0, &(0..30).map(leaf).collect::<Vec<_>>());
+        store
     };
-    assert!(refused(&mut signer, tree(4, 4)));
-    assert!(refused(&mut signer, tree(5, 6)));
-    assert_eq!(signer.sign(tree(5, 5)), Ok(signed(1, tree(5, 5))), "it may say the same again");
-    assert!(signer.sign(tree(9, 9)).is_ok());
-    assert!(refused(&mut signer, tree(5, 5)));
-    assert!(refused(&mut signer, tree(9, 8)));
-    assert!(signer.sign(tree(9, 9)).is_ok());
-    let contradiction = signer.sign(tree(9, 8)).unwrap_err().to_string();
-    assert_eq!(
-        contradiction,
-        "a checkpoint of 9 entries was signed before; one of 9 with another root would contradict it"
-    );
+    let (log, other) = (log(None), log(Some(2)));
+    let proof = |store: &TreeStore, old, size| {
+        let tree = store.head_at(size).unwrap();
+        (tree, store.consistency(old, &tree).unwrap().1)
+    };
+    let mut signer = LocalSigner::new(&key(1), &LedgerName::default(), Some(log.head_at(5).unwrap()));
+    let refused = |signer: &mut LocalSigner, (tree, proof): (TreeHead, Vec<Hash>)| {
+        let refused = signer.sign(tree, &proof);
+        assert!(matches!(refused, Err(CheckpointError::Contradicts { .. })), "{refused:?}");
+        refused.unwrap_err().to_string()
+    };
+    let said = refused(&mut signer, proof(&log, 4, 4));
+    assert_eq!(said, "a checkpoint of 5 entries was signed before; one of 4 would contradict it");
+    let said = refused(&mut signer, proof(&other, 5, 5));
+    assert!(said.contains("one of 5 with another root would"), "{said}");
+    // A larger one needs a proof, that of this log, from this size.
+    let said = refused(&mut signer, proof(&other, 5, 9));
+    assert!(said.contains("one of 9 that does not go on from it would"), "{said}");
+    let (nine, from_five) = proof(&log, 5, 9);
+    for wrong in [Vec::new(), from_five[1..].to_vec(), proof(&log, 4, 9).1] {
+        refused(&mut signer, (nine, wrong));
+    }
+    refused(&mut signer, (other.head_at(9).unwrap(), from_five.clone()));
+    let five = log.head_at(5).unwrap();
+    assert_eq!(signer.sign(five, &[]), Ok(signed(1, five)), "it may say the same again");
+    assert!(signer.sign(nine, &from_five).is_ok());
+    refused(&mut signer, (five, Vec::new()));
+    refused(&mut signer, proof(&other, 9, 9));
+    assert!(signer.sign(nine, &[]).is_ok());
+    refused(&mut signer, proof(&other, 9, 30));
+    let (tree, from_nine) = proof(&log, 9, 30);
+    assert!(signer.sign(tree, &from_nine).is_ok());
 }
 
 #[test]

@@ -28,7 +28,7 @@ fn tree(size: u64, forks_at: u64, branch: u64) -> TreeStore {
 }
 
 fn signed(seed: u8, head: TreeHead) -> Signed {
-    let note = LocalSigner::new(&private(seed), &LedgerName::default(), None).sign(head).unwrap();
+    let note = LocalSigner::new(&private(seed), &LedgerName::default(), None).sign(head, &[]).unwrap();
     keys(&[seed]).open(&note).unwrap()
 }
 

@@ -49,7 +49,7 @@ fn proof(numbers: &[u64], emitter: &str, from: u64) -> SequenceProof {
         Part { entry: records[position].entry.to_vec(), position: position as u64, hashes }
     };
     let parts = (0..numbers.len()).map(|n| part(2 * n)).collect();
-    let note = LocalSigner::new(&private(), &LedgerName::default(), None).sign(head).unwrap();
+    let note = LocalSigner::new(&private(), &LedgerName::default(), None).sign(head, &[]).unwrap();
     SequenceProof { emitter: "hr".parse().unwrap(), from, parts, note }
 }
 

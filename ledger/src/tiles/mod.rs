@@ -57,6 +57,14 @@ pub enum TreeError {
     /// The log could not be read.
     #[error("the tree can't be made from the log: {0}")]
     Log(#[from] ReadError),
+    /// The log was read again, and is another one.
+    #[error(
+        "of the first {size} entries one at least is not what it was when it was recorded: somebody has changed the files of the log; `tokenledger verify` says where"
+    )]
+    Rewritten {
+        /// How many leaves the tree had.
+        size: u64,
+    },
 }
 
 /// The tree of one log. One feeds it, any number ask.
@@ -72,6 +80,11 @@ struct Inner {
     levels: Vec<Level>,
     /// What is stored is not to be used, and nothing is added to it.
     doubtful: bool,
+    /// What the tree was when what is stored of it became doubtful. That it was computed from what was recorded, so the log
+    /// must lead there again.
+    must: Option<TreeHead>,
+    /// The log did not lead there.
+    rewritten: bool,
 }
 
 #[derive(Clone, Default)]
@@ -130,7 +143,9 @@ impl TreeStore {
         let files: Vec<_> =
             (0..).map_while(|level| self.disk.open(&self.path(level), Open::Write).ok()).collect();
         let adopted = trusted.iter().rev().find_map(|frontier| Inner::holding(&files, frontier));
-        *self.write() = adopted.unwrap_or_default();
+        let mut inner = self.write();
+        let must = inner.must;
+        *inner = Inner { must, ..adopted.unwrap_or_default() };
     }
 
     fn path(&self, level: usize) -> PathBuf {
@@ -153,7 +168,7 @@ impl TreeStore {
 
     /// What is stored is known to be wrong: it is made anew with the next [`TreeStore::catch_up`].
     pub fn distrust(&self) {
-        self.write().doubtful = true;
+        self.write().doubt();
     }
 
     /// Adds the hashes of leaves of which the first stands at `first`. What it has already is passed over; where leaves
@@ -166,10 +181,15 @@ impl TreeStore {
         };
         for leaf in new {
             inner.push(*leaf);
+            if inner.must.is_some() && !inner.leads_there() {
+                return;
+            }
         }
         // A disk that takes nothing now may do so later; what is kept until then is bounded.
         if self.flush_levels(&mut inner, FLUSH).is_err() {
-            inner.doubtful |= inner.levels.iter().any(|level| level.recent.len() > KEPT_MAX);
+            if inner.levels.iter().any(|level| level.recent.len() > KEPT_MAX) {
+                inner.doubt();
+            }
         }
     }
 
@@ -201,22 +221,31 @@ impl TreeStore {
         Ok(())
     }
 
-    /// What is stored is not used any more; it is made anew by [`TreeStore::catch_up`].
+    /// Neither what is stored nor the frontier that it was opened with is used any more: the next [`TreeStore::catch_up`]
+    /// makes it anew from the log, whatever that leads to. For whoever knows what it must lead to.
     pub fn forget(&self) {
-        self.write().doubtful = true;
+        let mut inner = self.write();
+        (inner.doubtful, inner.must) = (true, None);
     }
 
-    /// Adds what the log has and this has not. Where what is stored is doubtful, it is made anew first.
+    /// Adds what the log has and this has not. Where what is stored is doubtful, it is made anew first; the log must then
+    /// lead to what the tree was before.
     ///
     /// # Errors
-    /// See [`ReadError`].
-    pub fn catch_up(&self, log: &(impl LogStore + ?Sized)) -> Result<(), ReadError> {
-        if self.read().doubtful {
+    /// [`TreeError::Log`], or [`TreeError::Rewritten`], which does not pass while this lives.
+    pub fn catch_up(&self, log: &(impl LogStore + ?Sized)) -> Result<(), TreeError> {
+        if self.read().doubtful && !self.read().rewritten {
             self.adopt(&[]);
         }
         loop {
-            let size = self.read().frontier.size();
-            if size >= log.tail().next.0 || self.read().doubtful {
+            let (size, doubtful) = {
+                let inner = self.read();
+                if inner.rewritten {
+                    return Err(TreeError::Rewritten { size: inner.frontier.size() });
+                }
+                (inner.frontier.size(), inner.doubtful)
+            };
+            if size >= log.tail().next.0 || doubtful {
                 return Ok(());
             }
             let records = log.read(Position(size), READ_BYTES)?;
@@ -225,6 +254,24 @@ impl TreeStore {
             }
             let leaves: Vec<Hash> = records.iter().map(Record::leaf).collect();
             self.extend(size, &leaves);
+        }
+    }
+
+    /// Asks this tree something. Where what is stored turns out to be doubtful, it is made anew from the log, and asked again.
+    ///
+    /// # Errors
+    /// Those of `ask`, and of [`TreeStore::catch_up`].
+    pub fn mended<T>(
+        &self,
+        log: &(impl LogStore + ?Sized),
+        ask: impl Fn(&Self) -> Result<T, TreeError>,
+    ) -> Result<T, TreeError> {
+        match ask(self) {
+            Err(TreeError::Doubtful) => {
+                self.catch_up(log)?;
+                ask(self)
+            }
+            told => told,
         }
     }
 
@@ -306,7 +353,7 @@ impl TreeStore {
         if sound {
             return Ok(proof);
         }
-        self.write().doubtful = true;
+        self.distrust();
         Err(TreeError::Doubtful)
     }
 
@@ -334,7 +381,7 @@ impl Inner {
             }
             levels.push(Level { file: Some(Arc::clone(file)), written, recent: Vec::new() });
         }
-        let inner = Self { frontier: frontier.clone(), levels, doubtful: false };
+        let inner = Self { frontier: frontier.clone(), levels, ..Self::default() };
         let holds = |(height, index, root): (u32, u64, Hash)| {
             let level = inner.levels.get((height / LEVEL_HEIGHT) as usize)?;
             let above = height % LEVEL_HEIGHT;
@@ -342,6 +389,24 @@ impl Inner {
         };
         frontier.subtrees().try_for_each(holds)?;
         Some(inner)
+    }
+
+    fn doubt(&mut self) {
+        let known = self.frontier.head();
+        if self.must.is_none_or(|must| must.size < known.size) {
+            self.must = Some(known);
+        }
+        self.doubtful = true;
+    }
+
+    /// Whether the tree, made anew, is or may still become what it was.
+    fn leads_there(&mut self) -> bool {
+        if let Some(must) = self.must.filter(|must| must.size == self.frontier.size()) {
+            self.rewritten = must != self.frontier.head();
+            self.doubtful |= self.rewritten;
+            self.must = None;
+        }
+        !self.rewritten
     }
 
     fn push(&mut self, leaf: Hash) {

@@ -190,3 +190,80 @@ fn a_full_disk_stops_nothing_and_is_made_up_for() {
     store.catch_up(&Entries(200_000)).unwrap();
     proves(&store, &frontiers).unwrap();
 }
+
+#[test]
+fn a_log_that_was_changed_while_the_tree_was_doubtful_is_not_taken_for_what_it_was() {
+    let frontiers = frontiers(5_000);
+    for (first, doubted, ok) in
+        [(9_999, 4_000, true), (0, 4_000, false), (3_999, 4_000, false), (4_000, 4_000, true)]
+    {
+        let store = built(&MemoryDisk::new(), doubted);
+        store.distrust();
+        // It is read again from the disk, where somebody has written meanwhile.
+        let log = Changed { size: 5_000, first };
+        match store.catch_up(&log) {
+            Ok(()) => assert!(ok, "{first}"),
+            Err(TreeError::Rewritten { size }) => assert_eq!((size, ok), (doubted, false)),
+            Err(other) => panic!("{other}"),
+        }
+        assert_eq!(store.head() == frontiers[5_000].head(), ok && first > 5_000);
+        if !ok {
+            // Nor later, nor where the log is as it was again: somebody has to look.
+            store.extend(doubted, &[[1; 32]]);
+            assert!(matches!(store.catch_up(&log), Err(TreeError::Rewritten { .. })));
+            assert!(matches!(store.catch_up(&Entries(5_000)), Err(TreeError::Rewritten { .. })));
+            assert!(matches!(store.head_at(1), Err(TreeError::Doubtful)));
+        }
+    }
+    // Doubted twice, it must still become what it was at first.
+    let store = built(&MemoryDisk::new(), 4_000);
+    store.distrust();
+    store.catch_up(&Entries(1_000)).unwrap();
+    store.distrust();
+    assert!(matches!(
+        store.catch_up(&Changed { size: 5_000, first: 2_000 }),
+        Err(TreeError::Rewritten { size: 4_000 })
+    ));
+}
+
+#[test]
+fn what_is_doubtful_is_mended_when_it_is_asked_for() {
+    let frontiers = frontiers(9_000);
+    let whole = MemoryDisk::new();
+    built(&whole, 9_000).flush().unwrap();
+    let disk = whole.copy();
+    disk.flip(&Path::new(DIR).join("level-0"), 4_000 * 32, 1);
+    let store = open_on(&disk, &frontiers[9_000..]);
+    let tree = store.head();
+    let leaf = leaf(&entry(4_001));
+    let proof = store.mended(&Entries(9_000), |store| store.inclusion(&tree, 4_001, &leaf)).unwrap();
+    assert!(check_inclusion(&proof, &tree, 4_001, &leaf).is_ok());
+    proves(&store, &frontiers).unwrap();
+    let beyond = store.mended(&Entries(9_000), |store| store.inclusion(&tree, 9_000, &leaf));
+    assert!(matches!(beyond, Err(TreeError::Beyond { .. })));
+}
+
+/// A log of so many entries, of which the one at a position is another one.
+struct Changed {
+    size: u64,
+    first: u64,
+}
+
+impl LogStore for Changed {
+    fn tail(&self) -> Tail {
+        Entries(self.size).tail()
+    }
+
+    fn append(&self, _: Position, _: &[Record]) -> Result<Tail, AppendError> {
+        Err(AppendError::Stopped("it is as it is".into()))
+    }
+
+    fn read(&self, from: Position, bytes: usize) -> Result<Vec<Record>, ReadError> {
+        let mut records = Entries(self.size).read(from, bytes)?;
+        let at = self.first.checked_sub(from.0).and_then(|at| records.get_mut(usize::try_from(at).unwrap()));
+        if let Some(record) = at {
+            *record = Record::new(b"another entry".to_vec().into(), Link::default(), (0, 1));
+        }
+        Ok(records)
+    }
+}

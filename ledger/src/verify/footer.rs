@@ -16,6 +16,10 @@ const SIZE_OF_FRONTIER_AT: u64 = 80;
 const FRONTIER_BYTES_MAX: u32 = 32 * 64;
 const BEHIND_BYTES: usize = 16;
 pub(super) const ID_BYTES: usize = 12;
+/// No segment has more bytes before its footer.
+const CAPACITY_BYTES_MAX: u64 = 1 << 30;
+/// No entry takes fewer bytes of a segment: the header of its frame, and its own.
+const FRAME_BYTES_MIN: u64 = 64;
 /// Fewer equal bytes may be chance.
 const ALIKE_BYTES_MIN: usize = 8;
 
@@ -255,9 +259,13 @@ pub(super) struct Claim {
 }
 
 impl Claim {
-    /// Reads the footer from `start` to the end of the file; `None` where it does not fit its own CRC or layout.
+    /// Reads the footer from `start` to the end of the file; `None` where it does not fit its own CRC or layout. A file
+    /// may claim to be of any length, so no more is read than a footer of the entries that have room before it can have.
     pub(super) fn read(source: &mut Source<'_>, start: u64) -> io::Result<Option<Self>> {
-        let Ok(size) = usize::try_from(source.len().saturating_sub(start)) else { return Ok(None) };
+        let size = source.len().saturating_sub(start);
+        let entries = start.min(CAPACITY_BYTES_MAX) / FRAME_BYTES_MIN;
+        let room = bytes_without_tree(entries) + u64::from(FRONTIER_BYTES_MAX);
+        let Some(size) = usize::try_from(size).ok().filter(|_| size <= room) else { return Ok(None) };
         Ok(Self::parse(source.read(start, size)?))
     }
 

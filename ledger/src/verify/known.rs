@@ -75,8 +75,9 @@ impl Evidence {
         self.claims.entry(ledger).or_default().push(claim);
     }
 
-    /// Adds a key that signs a ledger's checkpoints; false where its name does not end with that of a ledger. Where keys
-    /// of a ledger are known, each of its checkpoints must be signed by one of them.
+    /// Adds a key that signs a ledger's checkpoints, behind those that it has replaced; false where its name does not end
+    /// with that of a ledger. Where keys of a ledger are known, each of its checkpoints must be signed by one of them, none
+    /// by a key that had been replaced by then, and the one that its directory keeps must be there.
     pub fn key(&mut self, key: VerifierKey) -> bool {
         let Some(ledger) = key.name().rsplit_once('/').and_then(|(_, ledger)| ledger.parse().ok()) else {
             return false;
@@ -104,7 +105,11 @@ impl Evidence {
             }
         }
         claims.sort_by_key(|claim| (claim.source, claim.tree.size));
-        Claims { claims, unread, keys: self.keys.get(ledger).cloned().unwrap_or_default() }
+        let keys: Vec<VerifierKey> = self.keys.get(ledger).cloned().unwrap_or_default();
+        let unkept = !claims.iter().any(|claim| claim.source == Source::Kept)
+            && !unread.iter().any(|(source, _)| *source == Source::Kept);
+        let unsigned = (unkept && !keys.is_empty()).then_some(Source::Kept);
+        Claims { claims, unread, unsigned, keys }
     }
 }
 
@@ -134,6 +139,9 @@ pub(super) struct Claims {
     claims: Vec<Claim>,
     /// Why those of the ledger's own checkpoints are none that are not.
     unread: Vec<(Source, String)>,
+    /// A checkpoint that should be there: whoever has no key, and makes all hashes anew, can only remove it.
+    unsigned: Option<Source>,
+    /// The oldest first.
     keys: Vec<VerifierKey>,
 }
 
@@ -151,8 +159,14 @@ impl Claims {
             signature: Signature::Unchecked,
             fault: Some(reason.clone()),
         });
+        let unsigned = self.unsigned.filter(|_| entries > Position(0)).map(|source| CheckpointReport {
+            source,
+            size: None,
+            signature: Signature::Unchecked,
+            fault: Some("it is missing, so nothing in the directory is signed".to_owned()),
+        });
         let judged = self.claims.iter().map(|claim| self.judge(claim, entries, roots));
-        unread.chain(judged).collect()
+        unread.chain(unsigned).chain(judged).collect()
     }
 
     fn judge(&self, claim: &Claim, entries: Position, roots: &BTreeMap<u64, Hash>) -> CheckpointReport {
@@ -173,11 +187,27 @@ impl Claims {
         let Some(key) = self.keys.iter().find(named).or(self.keys.first()) else {
             return (Signature::Unchecked, None);
         };
-        if self.keys.iter().any(|key| key.open(known.note.as_bytes()).is_ok()) {
-            return (Signature::Good, None);
+        if let Some(age) = self.signed_by(known) {
+            // Whoever holds a key that was replaced may not go on with it.
+            let replaced = self.claims.iter().filter(|other| other.tree.size < claim.tree.size);
+            let replaced = replaced
+                .filter_map(|other| self.signed_by(other.signed.as_ref()?).filter(|newer| *newer > age))
+                .next();
+            return match replaced {
+                None => (Signature::Good, None),
+                Some(_) => (
+                    Signature::Bad,
+                    Some("it is signed by a key that another had replaced by then".to_owned()),
+                ),
+            };
         }
         let error = key.open(known.note.as_bytes()).err().map(|error| error.to_string());
         (Signature::Bad, error)
+    }
+
+    /// By which of the keys, counted from the oldest, a checkpoint is signed.
+    fn signed_by(&self, known: &Known) -> Option<usize> {
+        self.keys.iter().position(|key| key.open(known.note.as_bytes()).is_ok())
     }
 }
 

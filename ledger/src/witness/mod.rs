@@ -33,11 +33,19 @@ pub enum Refused {
     /// None of the log's keys has signed it.
     #[error("none of the keys that this witness trusts for the log has signed the checkpoint")]
     Unsigned,
-    /// The log believes that the witness is elsewhere than it is, or shows another tree of the same size.
+    /// The log believes that the witness is elsewhere than it is.
     #[error("the newest checkpoint that this witness cosigned has {0} entries")]
     Conflict(u64),
-    /// The tree does not go on from the one that was cosigned last.
-    #[error("the checkpoint does not go on from the one of {0} entries that this witness cosigned")]
+    /// The log has signed another tree of the same size.
+    #[error("the log has signed two checkpoints of {size} entries with two roots")]
+    Fork {
+        /// The size of both.
+        size: u64,
+        /// The one that is not cosigned, with the signatures of the log and no others.
+        note: String,
+    },
+    /// The proof does not show that the tree goes on from the one that was cosigned last. Anybody can send a wrong proof.
+    #[error("the proof does not lead from the {0} entries that this witness cosigned to the checkpoint")]
     Inconsistent(u64),
     /// It can't be kept, so it is not cosigned.
     #[error("the checkpoint can't be kept, so it is not cosigned: {0}")]
@@ -55,7 +63,7 @@ impl Refused {
             Self::Malformed(_) => 400,
             Self::Unsigned => 403,
             Self::UnknownLog(_) => 404,
-            Self::Conflict(_) => 409,
+            Self::Conflict(_) | Self::Fork { .. } => 409,
             Self::Inconsistent(_) => 422,
             Self::Keep(_) | Self::Sign(_) => 500,
         }
@@ -106,8 +114,8 @@ impl Witness {
         let keys = self.logs.get(origin).ok_or_else(|| Refused::UnknownLog(origin.clone()))?;
         let signed = request.signed_by(keys).ok_or(Refused::Unsigned)?;
         let known = self.known(origin);
-        goes_on(&request, &known)?;
         let text = request.note.text();
+        goes_on(&request, &signed, &known)?;
         let line = self.key.cosign(text, seconds).map_err(Refused::Sign)?;
         if tree != known || !self.known.contains_key(origin) {
             // The only copy that counts is the one on the disk: nobody sees the line before.
@@ -120,10 +128,15 @@ impl Witness {
 }
 
 /// Whether a tree goes on from the one that is known, and the log knows that one.
-fn goes_on(request: &Request, known: &TreeHead) -> Result<(), Refused> {
+fn goes_on(request: &Request, signed: &[u8], known: &TreeHead) -> Result<(), Refused> {
     let tree = request.checkpoint.tree;
     if request.old > tree.size {
         return Err(Refused::Malformed("its old size is larger than its checkpoint"));
+    }
+    // There is one empty tree, whatever a log says of it.
+    if tree.size == known.size && tree.root != known.root && tree.size > 0 {
+        let note = String::from_utf8_lossy(&[request.note.text(), b"\n", signed].concat()).into_owned();
+        return Err(Refused::Fork { size: tree.size, note });
     }
     let other_root = tree.size == known.size && tree.root != known.root;
     if request.old != known.size || other_root {

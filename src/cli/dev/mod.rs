@@ -3,6 +3,7 @@
 mod night;
 
 use std::ffi::OsString;
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -70,7 +71,10 @@ impl Dev {
     pub async fn run(self, global: &Global, printer: &mut Printer) -> Result<Exit, Failure> {
         let (data, kept) = self.directory()?;
         let listen = self.listen.unwrap_or_else(free_address);
-        let key = self.key.clone().unwrap_or_else(|| beside(&data));
+        let key = match &self.key {
+            Some(key) => key.clone(),
+            None => beside(&data)?,
+        };
         let signing = signing(&key)?;
         let signed = Signed { by: key, verifier: signing.key.verifier(&global.ledger).to_string() };
         let options = ServeOptions {
@@ -131,11 +135,26 @@ impl Dev {
     }
 }
 
-/// Where the key of a data directory is kept: not within it.
-fn beside(data: &Path) -> PathBuf {
-    let mut path = data.as_os_str().to_owned();
-    path.push(".key");
-    PathBuf::from(path)
+/// Where the key of a data directory is kept: not within it, however that is written.
+fn beside(data: &Path) -> Result<PathBuf, Failure> {
+    let whole = match data.canonicalize() {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            std::path::absolute(data).map_err(|error| Failure::at(data, &error))?
+        }
+        Err(error) => return Err(Failure::at(data, &error)),
+    };
+    match (whole.parent(), whole.file_name()) {
+        (Some(parent), Some(name)) => {
+            let mut name = name.to_owned();
+            name.push(".key");
+            Ok(parent.join(name))
+        }
+        _ => Err(Failure::Usage(format!(
+            "there is no place for a key beside {}: say where it is, by `--key FILE`",
+            data.display()
+        ))),
+    }
 }
 
 /// Signs with the key in a file, which is made where it is not there.
@@ -279,6 +298,26 @@ async fn tour(steps: &[Step], printer: &mut Printer) -> Result<Exit, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_key_lies_beside_the_data_however_that_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let here = dir.path().canonicalize().unwrap();
+        let data = here.join("data");
+        let ways = [data.clone(), data.join(""), data.join("."), here.join("data//"), here.join("./data/")];
+        for there in [false, true] {
+            for way in &ways {
+                assert_eq!(beside(way).unwrap(), here.join("data.key"), "{way:?}");
+            }
+            std::fs::create_dir_all(data.join("below")).unwrap();
+            if there {
+                assert_eq!(beside(&data.join("below/..")).unwrap(), here.join("data.key"));
+            }
+        }
+        assert!(beside(Path::new("/")).is_err());
+        let current = std::env::current_dir().unwrap();
+        assert!(!beside(Path::new(".")).unwrap().starts_with(&current));
+    }
 
     #[test]
     fn what_is_to_be_tried_is_understood_as_it_is_printed() {

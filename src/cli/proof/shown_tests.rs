@@ -30,7 +30,7 @@ fn proof() -> Proof {
     let entry = entry::encode(&header, &[0x18, 9]).unwrap();
     let mut frontier = Frontier::default();
     frontier.push(tree::leaf(&entry));
-    let note = LocalSigner::new(&private(), &LedgerName::default(), None).sign(frontier.head()).unwrap();
+    let note = LocalSigner::new(&private(), &LedgerName::default(), None).sign(frontier.head(), &[]).unwrap();
     Proof { entry, position: 0, hashes: Vec::new(), note }
 }
 
@@ -65,7 +65,7 @@ fn the_json_of_a_proved_sequence_keeps_its_promise() {
 fn the_json_of_a_proved_fork_keeps_its_promise() {
     let note = |root: u8| {
         let tree = tree::TreeHead { size: 4, root: [root; 32] };
-        let note = LocalSigner::new(&private(), &LedgerName::default(), None).sign(tree).unwrap();
+        let note = LocalSigner::new(&private(), &LedgerName::default(), None).sign(tree, &[]).unwrap();
         keys().open(&note).unwrap()
     };
     let fork = Fork::between(&note(2), &note(1), None).unwrap();

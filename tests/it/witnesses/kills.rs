@@ -46,7 +46,7 @@ fn request(old: u64, history: &[u8]) -> Vec<u8> {
     let tree = tree(history);
     let head = tree.head();
     let (_, proof) = tree.consistency(old, &head).unwrap();
-    let note = LocalSigner::new(&log_key(), &LedgerName::default(), None).sign(head).unwrap();
+    let note = LocalSigner::new(&log_key(), &LedgerName::default(), None).sign(head, &[]).unwrap();
     to_bytes(old, &proof, &note)
 }
 

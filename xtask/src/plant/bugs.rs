@@ -216,6 +216,13 @@ pub(super) const BUGS: &[Bug] = &[
         tests: CHECKPOINTS,
     },
     Bug {
+        name: "sign-what-does-not-go-on",
+        file: CHECKPOINT,
+        anchor: "check_consistency(proof, &last, &tree)",
+        change: Says("Ok(())"),
+        tests: CHECKPOINTS,
+    },
+    Bug {
         name: "forget-what-was-signed",
         file: CHECKPOINT,
         anchor: "self.last = Some(tree);",
@@ -460,5 +467,7 @@ pub(super) const BUGS: &[Bug] = &[
     Bug { name: "cosign-what-does-not-go-on", file: WITNESS, anchor: "check_consistency(&request.proof, known, &tree).map_err(|_| Refused::Inconsistent(known.size))", change: Says("Ok(())"), tests: WITNESSES },
     Bug { name: "believe-a-changed-state", file: WITNESS_STATE, anchor: "key.cosigned(&note).map_err(|error| changed(error.to_string()))?;", change: LeftOut, tests: WITNESSES },
     Bug { name: "any-root-of-a-known-size", file: KNOWN, anchor: "Some(root) if *root == known.root => None,", change: Reads("Some(root) if PLANTED || *root == known.root => None,"), tests: KNOWN_TESTS },
-    Bug { name: "any-signature-of-what-is-known", file: KNOWN, anchor: "self.keys.iter().any(|key| key.open(known.note.as_bytes()).is_ok())", change: Says("true"), tests: KNOWN_TESTS },
+    Bug { name: "any-signature-of-what-is-known", file: KNOWN, anchor: "self.keys.iter().position(|key| key.open(known.note.as_bytes()).is_ok())", change: Says("Some(0)"), tests: KNOWN_TESTS },
+    Bug { name: "a-replaced-key-goes-on", file: KNOWN, anchor: "*newer > age", change: Says("false"), tests: KNOWN_TESTS },
+    Bug { name: "a-checkpoint-may-be-missing", file: KNOWN, anchor: "(unkept && !keys.is_empty()).then_some(Source::Kept)", change: Says("None"), tests: KNOWN_TESTS },
 ];

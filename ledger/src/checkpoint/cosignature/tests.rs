@@ -33,7 +33,7 @@ fn log() -> PrivateKey {
 
 fn note() -> Vec<u8> {
     let tree = TreeHead { size: 7, root: [3; 32] };
-    LocalSigner::new(&log(), &LedgerName::default(), None).sign(tree).unwrap()
+    LocalSigner::new(&log(), &LedgerName::default(), None).sign(tree, &[]).unwrap()
 }
 
 fn text() -> Vec<u8> {

@@ -39,7 +39,7 @@ fn default() -> LedgerName {
 
 fn note(seed: u8, size: usize, root: Hash) -> Vec<u8> {
     let tree = TreeHead { size: size as u64, root };
-    LocalSigner::new(&key(seed), &default(), None).sign(tree).unwrap()
+    LocalSigner::new(&key(seed), &default(), None).sign(tree, &[]).unwrap()
 }
 
 /// The checkpoint of the first entries.
@@ -163,7 +163,7 @@ fn a_ledger_that_is_gone_is_missed_by_whoever_knows_of_it() {
     let built = directory(&planned());
     let other: LedgerName = "other".parse().unwrap();
     let head = TreeHead { size: 4, root: [3; 32] };
-    let note = LocalSigner::new(&key(7), &other, None).sign(head).unwrap();
+    let note = LocalSigner::new(&key(7), &other, None).sign(head, &[]).unwrap();
     let mut by_key = nothing();
     assert!(by_key.key(key(7).verifier(&other)));
     for evidence in [evidence(Source::Anchor, &[note]), by_key] {
@@ -187,7 +187,9 @@ fn where_a_key_is_given_every_checkpoint_must_be_signed_by_one() {
         (signatures, report.ok())
     };
     assert_eq!(by(&[]), (vec![Signature::Unchecked, Signature::Unchecked], true));
-    assert_eq!(by(&[7, 8]), (vec![Signature::Good, Signature::Good], true));
+    assert_eq!(by(&[8, 7]), (vec![Signature::Good, Signature::Good], true));
+    // In the other order, the key that has signed the larger one was replaced before.
+    assert_eq!(by(&[7, 8]), (vec![Signature::Good, Signature::Bad], false));
     assert_eq!(by(&[7]), (vec![Signature::Bad, Signature::Good], false));
     assert_eq!(by(&[9]), (vec![Signature::Bad, Signature::Bad], false));
     // A key of a ledger with another name in front: the log is identified by its key.
@@ -204,6 +206,27 @@ fn where_a_key_is_given_every_checkpoint_must_be_signed_by_one() {
 }
 
 #[test]
+fn where_a_key_is_given_the_directory_must_have_a_checkpoint_unless_it_has_no_entries() {
+    let planned = planned();
+    let built = directory(&planned);
+    let mut by = evidence(Source::Given, &[checkpoint(&planned, 50)]);
+    assert!(judged(&built, &by).ok());
+    assert!(by.key(key(7).verifier(&default())));
+    let report = judged(&built, &by);
+    assert_eq!(faults(&report), ["it is missing, so nothing in the directory is signed"]);
+    assert_eq!((report.checkpoints[0].source, report.ok()), (Source::Kept, false));
+    // The one that witnesses have signed is not it: it may be older.
+    built.files.put("checkpoint.witnessed", checkpoint(&planned, 50));
+    assert!(!judged(&built, &by).ok());
+    built.files.put("checkpoint", checkpoint(&planned, 60));
+    assert!(judged(&built, &by).ok());
+    let empty = directory(&[]);
+    let mut by = nothing();
+    assert!(by.key(key(7).verifier(&default())));
+    assert!(judged(&empty, &by).ok());
+}
+
+#[test]
 fn a_kept_checkpoint_that_is_none_or_that_of_another_ledger_is_a_fault() {
     let planned = planned();
     let built = directory(&planned);
@@ -211,7 +234,7 @@ fn a_kept_checkpoint_that_is_none_or_that_of_another_ledger_is_a_fault() {
     let mut flipped = sound.clone();
     flipped[20] = b'\n';
     let head = TreeHead { size: 60, root: root_over(&planned[..60]) };
-    let others = LocalSigner::new(&key(7), &"other".parse().unwrap(), None).sign(head).unwrap();
+    let others = LocalSigner::new(&key(7), &"other".parse().unwrap(), None).sign(head, &[]).unwrap();
     for (n, (note, why)) in [
         (Vec::new(), "this is no signed checkpoint"),
         (b"60\n".to_vec(), "this is no signed checkpoint"),

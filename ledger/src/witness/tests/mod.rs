@@ -35,7 +35,7 @@ impl Log {
     }
 
     fn note(&self, size: u64) -> Vec<u8> {
-        LocalSigner::new(&self.key, &LedgerName::default(), None).sign(self.head(size)).unwrap()
+        LocalSigner::new(&self.key, &LedgerName::default(), None).sign(self.head(size), &[]).unwrap()
     }
 
     fn request(&self, old: u64, size: u64) -> Vec<u8> {
@@ -111,8 +111,20 @@ fn each_request_that_is_wrong_gets_the_answer_of_the_specification_and_changes_n
     ] {
         assert!(conflict(witness.add_checkpoint(&request, NOW)));
     }
-    assert!(conflict(witness.add_checkpoint(&fork.request(20, 20), NOW)));
-    assert!(conflict(witness.add_checkpoint(&to_bytes(20, &[[0; 32]], &fork.note(20)), NOW)));
+    // The last is the only one that proves something against the log, to everybody, and whatever else is sent with it.
+    let stranger = b"\xe2\x80\x94 stranger.example.org AAAAAAAA\n";
+    for request in [
+        fork.request(20, 20),
+        to_bytes(0, &[], &fork.note(20)),
+        to_bytes(20, &[[0; 32]], &fork.note(20)),
+        to_bytes(20, &[], &[&fork.note(20)[..], stranger].concat()),
+    ] {
+        let refused = witness.add_checkpoint(&request, NOW).unwrap_err();
+        let Refused::Fork { size: 20, note } = &refused else { panic!("{refused}") };
+        assert_eq!((refused.status(), note.as_bytes()), (409, &fork.note(20)[..]));
+        let fork = [log.note(20), fork.note(20)].map(|note| log.verifier().open_alone(&note).unwrap());
+        assert!(fork[0].tree.size == fork[1].tree.size && fork[0].tree.root != fork[1].tree.root);
+    }
 
     // 422: a fork; no proof, half a proof, too much of a proof; a proof where none belongs.
     for request in [fork.request(20, 30), fork.request(20, 40)] {
@@ -138,7 +150,7 @@ fn a_first_request_brings_no_proof_and_begins_at_nothing() {
     assert!(matches!(witness.add_checkpoint(&log.request(3, 5), NOW), Err(Refused::Conflict(0))));
     // The empty tree has one root.
     let lies = TreeHead { size: 0, root: [1; 32] };
-    let note = LocalSigner::new(&log.key, &LedgerName::default(), None).sign(lies).unwrap();
+    let note = LocalSigner::new(&log.key, &LedgerName::default(), None).sign(lies, &[]).unwrap();
     assert!(matches!(witness.add_checkpoint(&to_bytes(0, &[], &note), NOW), Err(Refused::Conflict(0))));
     assert_eq!(status(&mut witness, &log.request(0, 5)), 200);
 }
