@@ -17,6 +17,8 @@ use ledger::verify::{NotRead, Progress, each_entry};
 
 /// The file that holds a ledger's newest checkpoint, in its directory and in an export.
 const CHECKPOINT: &str = "checkpoint";
+/// The file of a ledger's directory that holds the newest one which enough witnesses have cosigned.
+const WITNESSED: &str = "checkpoint.witnessed";
 /// Under which name a file is written before it has its own.
 const NEXT: &str = ".next.tmp";
 /// No note is longer.
@@ -80,6 +82,8 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> ExportError {
 pub struct Exported {
     /// What the export leads to.
     pub checkpoint: Checkpoint,
+    /// How many entries the newest checkpoint has that was signed: more, where witnesses have yet to cosign it.
+    pub signed: u64,
     /// Tiles and bundles that were new.
     pub written: u64,
     /// Those that were there already, as they must be.
@@ -90,8 +94,16 @@ pub struct Exported {
     pub removed: u64,
 }
 
-/// Exports a ledger of a data directory to the directory `out`, up to the newest checkpoint that was kept. With a key, only
-/// if it has signed that.
+/// Which checkpoint is exported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Upto {
+    /// The newest one that the server has published: where it has witnesses, the newest that they have cosigned.
+    Published,
+    /// The newest one that was signed, whoever has cosigned it.
+    Signed,
+}
+
+/// Exports a ledger of a data directory to the directory `out`. With a key, only if it has signed the checkpoint.
 ///
 /// # Errors
 /// See [`ExportError`].
@@ -100,23 +112,45 @@ pub fn tiles(
     ledger: &LedgerName,
     out: &Path,
     key: Option<&VerifierKey>,
+    upto: Upto,
     progress: &dyn Progress,
 ) -> Result<Exported, ExportError> {
     let dir = data.join("ledgers").join(ledger.as_str());
     if !dir.is_dir() {
         return Err(ExportError::NoLedger(data.to_owned(), ledger.clone()));
     }
-    let path = dir.join(CHECKPOINT);
-    let note = read_note(&path)?.ok_or_else(|| ExportError::NoCheckpoint(ledger.clone()))?;
-    let checkpoint = key.map_or_else(|| Checkpoint::unverified(&note), |key| key.open(&note));
-    let checkpoint = checkpoint.map_err(|error| ExportError::Checkpoint(path, error))?;
+    // The signed one is read first: while a server runs, the other may overtake it, and is the one that counts.
+    let signed = Kept::read(dir.join(CHECKPOINT), key)?;
+    let witnessed = match upto {
+        Upto::Published => Kept::read(dir.join(WITNESSED), key)?,
+        Upto::Signed => None,
+    };
+    let signed_size = signed.as_ref().map_or(0, |kept| kept.checkpoint.tree.size);
+    let kept = witnessed.or(signed).ok_or_else(|| ExportError::NoCheckpoint(ledger.clone()))?;
+    let Kept { note, checkpoint } = kept;
     let out = Out::open(out, data)?;
     let earlier = out.earlier(&checkpoint)?;
     let log = Log { dir, ledger, checkpoint, progress };
     log.leads_to_its_checkpoint(earlier)?;
     let (written, kept, replaced) = log.write(&out, &note)?;
     let removed = out.clean(log.checkpoint.tree.size)?;
-    Ok(Exported { checkpoint: log.checkpoint, written, kept, replaced, removed })
+    let signed = signed_size.max(log.checkpoint.tree.size);
+    Ok(Exported { checkpoint: log.checkpoint, signed, written, kept, replaced, removed })
+}
+
+/// A checkpoint that a ledger's directory keeps.
+struct Kept {
+    note: Vec<u8>,
+    checkpoint: Checkpoint,
+}
+
+impl Kept {
+    fn read(path: PathBuf, key: Option<&VerifierKey>) -> Result<Option<Self>, ExportError> {
+        let Some(note) = read_note(&path)? else { return Ok(None) };
+        let checkpoint = key.map_or_else(|| Checkpoint::unverified(&note), |key| key.open(&note));
+        let checkpoint = checkpoint.map_err(|error| ExportError::Checkpoint(path, error))?;
+        Ok(Some(Self { note, checkpoint }))
+    }
 }
 
 fn read_note(path: &Path) -> Result<Option<Vec<u8>>, ExportError> {

@@ -11,13 +11,13 @@ use crate::cli::exit::{Exit, Failure, say};
 use crate::cli::print::{Printer, Shown, counted};
 use crate::cli::rebuild::bar;
 use crate::cli::verify::{Bar, is_served};
-use crate::export::{self, ExportError, Exported};
+use crate::export::{self, ExportError, Exported, Upto};
 use crate::priority;
 
 /// A ledger as C2SP tiles: a checkpoint, the hashes of its tree and bundles of its entries, for any web server
 ///
 /// Reads the server's data directory, beside the server or without it; the ledger is that of `--ledger`. Goes up to the
-/// newest checkpoint that was signed. Run again, it adds what is new. Whoever can read the files reads all entries, which
+/// newest checkpoint that was published. Run again, it adds what is new. Whoever can read the files reads all entries, which
 /// name people. Exit code 3: the log is not what was signed, and nothing was exported.
 #[derive(Debug, Args)]
 pub(super) struct Tiles {
@@ -29,6 +29,9 @@ pub(super) struct Tiles {
     /// Export only what this public key has signed (`tokenledger key show`)
     #[arg(long, value_name = "VKEY")]
     key: Option<VerifierKey>,
+    /// Export up to the newest checkpoint that was signed, though witnesses have yet to cosign it
+    #[arg(long)]
+    unwitnessed: bool,
 }
 
 /// What was exported.
@@ -37,6 +40,7 @@ struct Report {
     ledger: String,
     origin: String,
     size: u64,
+    signed: u64,
     root: String,
     out: String,
     written: u64,
@@ -47,7 +51,7 @@ struct Report {
 
 impl Shown for Report {
     const FIELDS: &'static [&'static str] =
-        &["ledger", "origin", "size", "root", "out", "written", "kept", "replaced", "removed"];
+        &["ledger", "origin", "size", "signed", "root", "out", "written", "kept", "replaced", "removed"];
     const COLUMNS: &'static [&'static str] = &["ledger", "entries", "written", "kept", "replaced", "removed"];
     fn row(&self) -> Vec<String> {
         let counts = [self.size, self.written, self.kept, self.replaced, self.removed];
@@ -66,7 +70,8 @@ impl Tiles {
             priority::lower();
         }
         let bar = Bar(bar("bytes"));
-        let exported = export::tiles(&self.data, &global.ledger, &self.out, self.key.as_ref(), &bar);
+        let upto = if self.unwitnessed { Upto::Signed } else { Upto::Published };
+        let exported = export::tiles(&self.data, &global.ledger, &self.out, self.key.as_ref(), upto, &bar);
         bar.0.finish_and_clear();
         match exported {
             Ok(exported) => self.report(&exported, global, printer),
@@ -87,10 +92,17 @@ impl Tiles {
                 self.out.display()
             ));
         }
+        let (size, signed) = (exported.checkpoint.tree.size, exported.signed);
+        if size < signed {
+            printer.hint(&format!(
+                "witnesses have cosigned {size} entries, and {signed} are signed: --unwitnessed exports all of those"
+            ));
+        }
         printer.one(&Report {
             ledger: global.ledger.to_string(),
             origin: exported.checkpoint.origin.clone(),
-            size: exported.checkpoint.tree.size,
+            size,
+            signed,
             root: hex::encode(exported.checkpoint.tree.root),
             out: self.out.display().to_string(),
             written: exported.written,

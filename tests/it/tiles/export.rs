@@ -41,7 +41,7 @@ async fn an_export_holds_what_follows_from_the_entries_beside_a_server_and_witho
     let root = hex::encode(verifier().open(&note).unwrap().tree.root);
     assert_eq!(
         said,
-        json!({"ledger": "default", "origin": super::ORIGIN, "size": size, "root": root, "out": beside,
+        json!({"ledger": "default", "origin": super::ORIGIN, "size": size, "signed": size, "root": root, "out": beside,
             "written": 7, "kept": 0, "replaced": 0, "removed": 0})
     );
     assert_eq!(files(&beside), expected(&note, &log));

@@ -191,6 +191,21 @@ async fn with_a_quorum_only_what_enough_witnesses_cosigned_is_published_and_appe
     assert!(server.log().contains("a witness does not cosign"), "{}", server.log());
     assert_eq!(server.log().matches("a witness does not cosign").count(), 1, "it is said once");
 
+    // An export holds back what the server does, and carries the cosignatures.
+    let out = tempfile::tempdir().unwrap();
+    let export = |to: &str, more: &[&str]| {
+        let (data, out) = (server.data(), out.path().join(to));
+        let words = ["export", "tiles", data.to_str().unwrap(), "--out", out.to_str().unwrap(), "-o", "json"];
+        let said = say(&[&words, more].concat()).ends(0).json();
+        let note = std::fs::read(out.join("checkpoint")).unwrap();
+        assert_eq!(Some(site.log_key().open(&note).unwrap().tree.size), said["size"].as_u64());
+        assert!(said["signed"].as_u64().unwrap() >= newer, "{said}");
+        note
+    };
+    assert_eq!(export("published", &[]), published.note);
+    let unwitnessed = export("signed", &["--unwitnessed"]);
+    assert!(site.log_key().open(&unwitnessed).unwrap().tree.size >= newer);
+
     // Neither does a restart publish what was not cosigned, nor forget what was.
     drop(clients);
     let server = site.server(server.stop(), &given, 2);
