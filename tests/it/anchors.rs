@@ -15,7 +15,7 @@ use tokenledger::wire::pb;
 use tonic::Code;
 
 use crate::audit::{Elsewhere, keys};
-use crate::binary_harness::{Served, data_of, program, say};
+use crate::binary_harness::{Served, data_of, say};
 use crate::harness::{Clients, check_ledger, created, event, key};
 
 async fn serve(data: &Path, trust: Trust) -> Result<Running, ServeError> {
@@ -364,19 +364,17 @@ async fn the_program_ends_with_code_3_and_says_which_entries_are_missing_and_wha
     append(&served.clients().await, 1, "c").await;
     drop(served.stop());
     for known in [["--anchor", &anchor], ["--expect-checkpoint", &note]] {
-        let refused = program().args(words).args(known).output().unwrap();
-        let said = String::from_utf8(refused.stderr).unwrap();
-        assert_eq!(refused.status.code(), Some(3), "{said}");
+        let refused = say(&[&words[..], &known].concat()).ends(3);
+        let said = refused.stderr;
         assert!(refused.stdout.is_empty());
         assert!(said.contains("entries from position 2 to 10 are missing"), "{said}");
         assert!(said.contains("--override-checkpoint"), "{said}");
     }
     let words_of_override = ["--anchor", &anchor, "--override-checkpoint", "default"];
-    let refused = program().args(words).args(words_of_override).output().unwrap();
-    assert_eq!(refused.status.code(), Some(2), "an override needs a reason");
+    // An override needs a reason.
+    say(&[&words[..], &words_of_override].concat()).ends(2);
     std::fs::write(&note, "no checkpoint").unwrap();
-    let refused = program().args(words).args(["--expect-checkpoint", &note]).output().unwrap();
-    assert_eq!(refused.status.code(), Some(1));
+    say(&[&words[..], &["--expect-checkpoint", &note]].concat()).ends(1);
     assert!(early.checkpoint.tree.size < known.checkpoint.tree.size);
     check_ledger(Path::new(&data), None).await;
 }
