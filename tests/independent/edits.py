@@ -419,8 +419,11 @@ def missed_by(honest, name, weakening, seed, count, work):
 def answers(code, directory, *arguments):
     """Whether the checker, as it is called from a shell, ends with a code."""
     out = io.StringIO()
-    with contextlib.redirect_stdout(out):
-        actual = verify.main(["verify.py", directory, *arguments])
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+        try:
+            actual = verify.main(["verify.py", directory, *arguments])
+        except SystemExit as ended:
+            actual = ended.code
     if actual != code:
         print(f"{directory} is answered with {actual}, not {code}:\n{out.getvalue()}")
     return actual == code
@@ -428,7 +431,8 @@ def answers(code, directory, *arguments):
 
 def controls(honest, work):
     """What is honest is accepted: as it is, in other segments, exported, with a witness's name under its checkpoint, with
-    tiles of earlier checkpoints; and what lacks a witness or the right key, or whose older tiles were changed, is not."""
+    tiles of earlier checkpoints; and what lacks a witness or the right key, or whose older tiles were changed, is not. Nor
+    is a directory in which the ledger of a key is not."""
     key, witness = f"--key={honest.signer.verifier()}", f"--witness={honest.witness.verifier()}"
     stranger = honest.stranger.verifier()
     known = [f"--receipt={path}" for path in honest.files["receipt"]]
@@ -458,7 +462,32 @@ def controls(honest, work):
         forge.write(os.path.join(export, name), data[:-1] + bytes([data[-1] ^ 1]))
         good.append(answers(1, export, key))
         forge.write(os.path.join(export, name), data)
+    good += list(absences(honest, work, key))
     return all(good)
+
+
+def absences(honest, work, key):
+    """A key says which ledger is asked for: under another name, or not there, it is not that ledger."""
+    old = f"--old-key={honest.signer.verifier()}"
+    stranger = forge.Signer(honest.signer.name.removesuffix("default") + "other", bytes(32))
+    entries = forge.relinked([*honest.entries[:5], *honest.entries[6:]])
+    rewritten = forge.note_for(stranger, [signed.leaf_of(entry) for entry in entries])
+    renamed, empty, locked, scratch = (os.path.join(work, name) for name in ["renamed", "empty", "locked", "scratch"])
+    forge.write_ledger(renamed, forge.stretches(entries, honest.plan), rewritten)
+    os.rename(os.path.join(renamed, "ledgers", "default"), os.path.join(renamed, "ledgers", "other"))
+    os.makedirs(os.path.join(empty, "ledgers"), exist_ok=True)
+    forge.write(os.path.join(locked, "lock"), b"")
+    os.makedirs(scratch, exist_ok=True)
+    for directory in [renamed, empty, locked]:
+        yield answers(0, directory)
+        for one in [key, old]:
+            yield answers(1, directory, one)
+    yield answers(1, renamed, key, f"--key={stranger.verifier()}")
+    # It holds nothing of a server, so nothing can be said of it: neither that it is good nor what is wrong.
+    for arguments in [[], [key], [f"--receipt={honest.files['receipt'][0]}"]]:
+        yield answers(2, scratch, *arguments)
+    # An export holds one ledger.
+    yield answers(1, os.path.join(work, "bare"), key, f"--key={stranger.verifier()}")
 
 
 def changed_receipts(honest, work):

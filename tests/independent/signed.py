@@ -175,6 +175,10 @@ class Keys:
         keys = [*self.logs, *self.old] if old else self.logs
         return [key for key in keys if key.name.rsplit("/", 1)[-1] == ledger]
 
+    def names(self):
+        """The ledgers that there are keys of."""
+        return {key.name.rsplit("/", 1)[-1] for key in [*self.logs, *self.old]}
+
     def check(self, checkpoint, old=False):
         """Whether a key of the log has signed; `Bad` where there are keys, and none of them has. Keys that were rotated are
         good for what somebody kept (`old`), and not for what the log says of itself now."""

@@ -15,7 +15,8 @@ it, a line
 
     NAME position=N file=log/... offset=N: what is wrong
 
-Exit code: 0 where no problem was found, 1 where there was one, 2 for wrong usage. A torn tail, which a crash may leave
+Exit code: 0 where no problem was found, 1 where there was one, 2 for wrong usage and for a directory that is neither a
+server's nor an export. A ledger of which a key is given must be there. A torn tail, which a crash may leave
 and the next start repairs, is no problem. Run it on a copy, or while no server is writing. docs/verify-independently.md
 says which of these files protects against whom.
 
@@ -986,7 +987,15 @@ def options_of(arguments):
     options.directory = os.path.normpath(options.directory)
     if not os.path.isdir(options.directory):
         parser.error("there is no such directory")
+    if not tiles.is_export(options.directory) and not is_data(options.directory):
+        parser.error("there is neither `ledgers` nor `lock` in it, as in a server's directory, nor `tile`, as in an export")
     return options
+
+
+def is_data(directory):
+    """Whether it is a server's. What may not be one is not judged: of nothing there is nothing wrong."""
+    ledgers, lock = os.path.join(directory, "ledgers"), os.path.join(directory, "lock")
+    return os.path.isdir(ledgers) or os.path.isfile(lock)
 
 
 def statements_of(options, keys):
@@ -1018,7 +1027,7 @@ def judged(directory, keys, statements):
     if tiles.is_export(directory):
         export = tiles.Export(directory, keys, statements)
         export.judge()
-        return [export]
+        return [export, *missing(directory, keys.names() - {export.name}, "a key of it was given")]
     root, ledgers = os.path.join(directory, "ledgers"), []
     here = sorted(os.listdir(root)) if os.path.isdir(root) else []
     for name in here:
@@ -1028,9 +1037,16 @@ def judged(directory, keys, statements):
         else:
             ledger.problem(0, ".", 0, "no ledger has this name")
         ledgers.append(ledger)
-    for name in sorted({one.ledger for one in statements if one.size > 0} - set(here)):
-        ledgers.append(Ledger(os.path.join(root, name)))
-        ledgers[-1].problem(0, ".", 0, "this ledger is not here, though a checkpoint of it is known")
+    known = {one.ledger for one in statements if one.size > 0}
+    ledgers += missing(root, keys.names() - set(here), "a key of it was given")
+    return ledgers + missing(root, known - set(here) - keys.names(), "a checkpoint of it is known")
+
+
+def missing(root, names, why):
+    """The ledgers that should be there: whoever may write the directory can remove one, or give it another name."""
+    ledgers = [Ledger(os.path.join(root, name)) for name in sorted(names)]
+    for ledger in ledgers:
+        ledger.problem(0, ".", 0, f"this ledger is not here, though {why}")
     return ledgers
 
 
