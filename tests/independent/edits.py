@@ -462,7 +462,7 @@ def controls(honest, work):
         forge.write(os.path.join(export, name), data[:-1] + bytes([data[-1] ^ 1]))
         good.append(answers(1, export, key))
         forge.write(os.path.join(export, name), data)
-    good += list(absences(honest, work, key))
+    good += [*absences(honest, work, key), *cosignatures(honest, work, key, witness)]
     return all(good)
 
 
@@ -488,6 +488,40 @@ def absences(honest, work, key):
         yield answers(2, scratch, *arguments)
     # An export holds one ledger.
     yield answers(1, os.path.join(work, "bare"), key, f"--key={stranger.verifier()}")
+
+
+def cosignatures(honest, work, key, witness):
+    """A server keeps the newest checkpoint that was cosigned beside the one that it signed last, which may be newer."""
+    segments, directory = forge.stretches(honest.entries, honest.plan), os.path.join(work, "witnessed")
+    with open(honest.files["note"][0], "rb") as file:
+        older = file.read()
+    cosigned = lambda note: forge.cosigned(note, honest.witness)
+    broken = forge.Signer(honest.witness.name, bytes(32), kind=4)
+    broken.id = honest.witness.id
+    fork = forge.relinked([*honest.entries[:5], *honest.entries[6:]])
+    fork = forge.note_for(honest.signer, [signed.leaf_of(entry) for entry in fork])
+    unsigned = forge.text_for(honest.signer.name, honest.leaves)
+    unsigned += b"\n" + honest.witness.line(unsigned)
+
+    def kept(code, note, checkpoint=honest.note, arguments=(key, witness)):
+        forge.write_ledger(directory, segments, checkpoint, note)
+        return answers(code, directory, *arguments)
+
+    yield kept(0, cosigned(honest.note))
+    yield kept(0, cosigned(older))
+    yield kept(0, older, arguments=[key])
+    for note in [None, older, honest.note, cosigned(fork), unsigned, forge.cosigned(honest.note, broken)]:
+        yield kept(1, note)
+    # Only what the server keeps as cosigned is asked for it, but a cosignature that is none spoils any note.
+    yield kept(1, None, cosigned(honest.note))
+    yield kept(1, cosigned(honest.note), forge.cosigned(honest.note, broken))
+    forge.write(os.path.join(work, "spoiled"), forge.cosigned(older, broken))
+    given = [key, witness, "--checkpoint=" + os.path.join(work, "spoiled")]
+    yield kept(1, cosigned(honest.note), arguments=given)
+    export = os.path.join(work, "cosigned")
+    for code, note in [(0, cosigned(honest.note)), (1, forge.cosigned(honest.note, broken)), (1, unsigned)]:
+        forge.write_export(export, honest.export, note)
+        yield answers(code, export, key, witness)
 
 
 def changed_receipts(honest, work):

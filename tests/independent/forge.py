@@ -185,8 +185,8 @@ def stretches(entries, plan):
     return found
 
 
-def write_ledger(directory, segments, note):
-    """A data directory with one ledger."""
+def write_ledger(directory, segments, note, witnessed=None):
+    """A data directory with one ledger: the checkpoint that was signed last, and the one that was cosigned last."""
     shutil.rmtree(directory, ignore_errors=True)
     log = os.path.join(directory, "ledgers", "default", "log")
     os.makedirs(log)
@@ -195,6 +195,8 @@ def write_ledger(directory, segments, note):
         name = "0" * 20 + ".seg" if isinstance(segment, bytes) else segment.name()
         write(os.path.join(log, name), data)
     write(os.path.join(directory, "ledgers", "default", "checkpoint"), note)
+    if witnessed is not None:
+        write(os.path.join(directory, "ledgers", "default", "checkpoint.witnessed"), witnessed)
 
 
 def write(path, data):

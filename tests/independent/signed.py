@@ -185,13 +185,14 @@ class Keys:
         keys = self.of(checkpoint.ledger, old)
         if keys and checkpoint.origin not in [key.name for key in keys]:
             raise Bad(f"it is that of {checkpoint.origin}, not of {keys[0].name}")
-        # Each is asked: a spoiled line of one key is not made good by another.
-        signed = [checkpoint.note.signed_by(key) for key in keys]
+        # Each is asked: a spoiled line of one key is not made good by another. That of a witness spoils the note as well.
+        signed = [checkpoint.note.signed_by(key) for key in [*keys, *self.witnesses]][: len(keys)]
         if keys and not any(signed):
             raise Bad(f"it is not signed by the key {keys[0].line}")
         return bool(keys)
 
     def check_witnesses(self, checkpoint):
+        """Whether each witness has signed."""
         for key in self.witnesses:
             if not checkpoint.note.signed_by(key):
                 raise Bad(f"the witness {key.name} has not signed it")

@@ -84,7 +84,7 @@ class Export:
         self.name, self.problems, self.torn_bytes = "-", [], 0
         self.entries, self.head, self.link = 0, bytes(32), bytes(32)
         self.uid, self.recorded, self.epoch = None, -(2**63), 0
-        self.leaves, self.checkpoint, self.root = {}, None, None
+        self.leaves, self.checkpoint, self.witnessed, self.root = {}, None, None, None
 
     def problem(self, position, file, offset, reason):
         self.problems.append((position, file, offset, reason))
@@ -118,6 +118,8 @@ class Export:
                 raise Bad(f"it is that of {checkpoint.origin}, of which no key was given")
             self.keys.check(checkpoint)
             self.checkpoint = Statement("checkpoint", checkpoint)
+            # An export has one checkpoint, under which the cosignatures stand as well.
+            self.witnessed = self.checkpoint if len(checkpoint.note.signatures) > 1 else None
             self.keys.check_witnesses(checkpoint)
         except Bad as bad:
             self.problem(0, "checkpoint", 0, str(bad))

@@ -1,5 +1,7 @@
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use ledger::checkpoint::VerifierKey;
 use ledger::proof::Proof;
@@ -7,7 +9,8 @@ use ledger::types::LedgerName;
 use tokenledger::wire::pb;
 use tokenledger::wire::pb::prove_inclusion_request::Which;
 
-use crate::harness::{Clients, Dice, Server, key, python, script, story};
+use crate::binary_harness::{Mortal, Served, data_of, program, say};
+use crate::harness::{Clients, Dice, Server, check_ledger, created, event, key, python, script, story};
 
 /// How many edits are made; `TOKENLEDGER_EDITS` says otherwise. They take about 20 seconds.
 const EDITS: u64 = 1000;
@@ -42,6 +45,26 @@ fn verifier() -> VerifierKey {
     key().verifier(&LedgerName::default())
 }
 
+/// Runs the checker: how it ended, and what it said.
+fn checked(python: &str, dir: &Path, arguments: &[&str]) -> (Option<i32>, String) {
+    let output = Command::new(python).arg(script("verify.py")).arg(dir).args(arguments).output().unwrap();
+    (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// The checker finds nothing wrong, and says this.
+#[track_caller]
+fn accepted(python: &str, dir: &Path, arguments: &[&str], words: &str) {
+    let said = checked(python, dir, arguments);
+    assert!(said.0 == Some(0) && said.1.contains(words), "{said:?}");
+}
+
+/// The checker finds something wrong, and says this.
+#[track_caller]
+fn refused(python: &str, dir: &Path, arguments: &[&str], words: &str) {
+    let said = checked(python, dir, arguments);
+    assert!(said.0 == Some(1) && said.1.contains(words), "{said:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_edits_are_named_by_a_checker_that_shares_no_code_whoever_made_them() {
     let Some(python) = python() else { return };
@@ -73,11 +96,7 @@ async fn the_independent_checker_needs_the_right_key_and_every_signature() {
     grown(&clients, dir.path()).await;
     drop(clients);
     server.stop().await;
-    let says = |arguments: &[&str]| {
-        let mut command = Command::new(&python);
-        let output = command.arg(script("verify.py")).arg(server.data()).args(arguments).output().unwrap();
-        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
-    };
+    let says = |arguments: &[&str]| checked(&python, &server.data(), arguments);
     let right = verifier().to_string();
     let note = dir.path().join("00301.note");
     let receipt = dir.path().join("00301-0.tlog-proof");
@@ -108,4 +127,72 @@ async fn the_independent_checker_needs_the_right_key_and_every_signature() {
     }
     std::fs::write(&checkpoint, &signed).unwrap();
     server.check().await;
+}
+
+/// A witness process of the ledger `default`, and where it listens.
+fn witness(key: &str, state: &Path) -> (Mortal, String) {
+    let mut command = program();
+    command.args(["witness", "--listen", "127.0.0.1:0", "--key", key, "--log", &verifier().to_string()]);
+    command.arg("--state").arg(state).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = Mortal(command.spawn().unwrap());
+    let mut lines = BufReader::new(child.0.stdout.take().unwrap()).lines().map(|line| line.unwrap());
+    let ready = lines.find(|line| line.starts_with('{')).expect("a ready line");
+    let ready: serde_json::Value = serde_json::from_str(&ready).unwrap();
+    (child, format!("http://{}", ready["http"].as_str().unwrap()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_witness_must_have_cosigned_what_the_server_kept_and_that_must_be_this_log() {
+    let Some(python) = python() else { return };
+    let (keys, dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let path = |name: &str| keys.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(path("log"), key().to_secret_line()).unwrap();
+    std::fs::set_permissions(path("log"), PermissionsExt::from_mode(0o600)).unwrap();
+    let [one, other] = ["one", "other"].map(|name| {
+        say(&["key", "generate", "--witness", "--origin", name, "--out", &path(name)]).ends(0);
+        say(&["key", "show", &path(name)]).ends(0).stdout.trim_end().to_owned()
+    });
+    let (process, url) = witness(&path("one"), &keys.path().join("state"));
+    let (data, log, given) = (data_of(&dir), path("log"), format!("{one} {url}"));
+    let mut words: Vec<&str> =
+        "serve --listen 127.0.0.1:0 --checkpoint-every 20ms --witness-quorum 1".split(' ').collect();
+    words.extend(["--data", data.to_str().unwrap(), "--key", &log, "--witness", &given]);
+    let server = Served::run(dir, &words);
+    let clients = server.clients().await;
+    let first = clients.record(event("a", created("a"))).await.receipt.unwrap().position + 1;
+    let request = pb::GetCheckpointRequest { min_size: Some(first), ..Default::default() };
+    assert!(clients.proof.clone().get_checkpoint(request).await.unwrap().into_inner().witnessed);
+    // Without the witness the log grows, and is signed, but not cosigned.
+    drop(process);
+    let last = clients.record(event("b", created("b"))).await.receipt.unwrap().position + 1;
+    let signed = data.join("ledgers/default/checkpoint");
+    let size = || std::fs::read_to_string(&signed).unwrap().lines().nth(1).unwrap().parse::<u64>().unwrap();
+    while size() < last {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    drop(clients);
+    let dir = server.stop();
+
+    let right = verifier().to_string();
+    let both = ["--key", &right, "--witness", &one];
+    let words = format!("checkpoint={last} signed=yes known=0 witnessed={first}");
+    accepted(&python, &data, &both, &words);
+    accepted(&python, &data, &["--key", &right], "witnessed=unchecked");
+    refused(&python, &data, &["--key", &right, "--witness", &other], "the witness other has not signed it");
+    let file = data.join("ledgers/default/checkpoint.witnessed");
+    let note = std::fs::read(&file).unwrap();
+    for bit in (0..note.len() * 8).step_by(97) {
+        let mut changed = note.clone();
+        changed[bit / 8] ^= 1 << (bit % 8);
+        std::fs::write(&file, changed).unwrap();
+        refused(&python, &data, &both, "file=checkpoint.witnessed");
+    }
+    // The newest that was signed, which nobody cosigned, is no replacement for it.
+    std::fs::copy(&signed, &file).unwrap();
+    refused(&python, &data, &both, "the witness one has not signed it");
+    std::fs::remove_file(&file).unwrap();
+    refused(&python, &data, &both, "no witness has signed this ledger");
+    std::fs::write(&file, &note).unwrap();
+    check_ledger(&data, None).await;
+    drop(dir);
 }
