@@ -1,9 +1,10 @@
 """Edits an honest ledger in many ways, and demands that the independent checker names where.
 
-    python3 edits.py --data DIR --secret FILE --statements DIR [--export DIR] [--count N] [--seed N]
+    python3 edits.py --data DIR --secret FILE --statements DIR --export DIR [--count N] [--seed N]
 
-DIR is a data directory whose ledger `default` a server wrote, FILE holds the private key it signed with, and the statements are
-what somebody kept of it: notes (*.note) and proofs (*.tlog-proof). Of each edit is drawn: where (the log as the server wrote
+The data are a directory whose ledger `default` a server wrote, FILE holds the private key it signed with, the statements are
+what somebody kept of it: notes (*.note) and proofs (*.tlog-proof), and the export is what `tokenledger export tiles` made of
+it, more than once while it grew, so that older partial tiles stand in it. Of each edit is drawn: where (the log as the server wrote
 it, the same entries in packed, sealed and open segments, an export), what (a bit, an insertion, a deletion, a swap), how
 much is computed anew, and whether the forger has the signing key.
 
@@ -62,8 +63,10 @@ class Honest:
         with open(os.path.join(self.directory, "log", "0" * 20 + ".seg"), "rb") as file:
             self.segment = file.read()
         self.offsets = self.frame_offsets()
-        self.export = read_all(options.export) if options.export else forge.export_of(self.entries)
-        self.export.pop("checkpoint", None)
+        self.export, newest = read_all(options.export), forge.export_of(self.entries)
+        assert self.export.pop("checkpoint") == self.note
+        self.older = sorted(name for name in self.export if name not in newest)
+        assert self.older and self.export == forge.export_of(self.entries, self.older), "an export follows from the entries"
         self.plan = [("packed", len(self.entries) // 3), ("sealed", len(self.entries) // 4), ("open", 0)]
         self.files = {kind: self.kept_files(kind, suffix) for kind, suffix in [("note", ".note"), ("receipt", ".tlog-proof")]}
         self.statements = {}
@@ -267,7 +270,7 @@ class Edit:
         honest = self.honest
         if self.level != "raw":
             entries = self.entries()
-            return forge.write_export(directory, forge.export_of(entries), self.note(entries))
+            return forge.write_export(directory, forge.export_of(entries, honest.older), self.note(entries))
         files = dict(honest.export)
         if self.kind == "bit" and self.rng.random() < 0.25:
             name = self.rng.choice([name for name in files if not name.startswith("tile/entries")])
@@ -445,7 +448,7 @@ def controls(honest, work):
     forge.write(anchor, forge.anchor_for(honest.note))
     kept = honest.newest_kept(1).source
     known += [f"--anchor={anchor}", f"--kept={kept}"]
-    good = [answers(0, directory, key, *known) for directory in [honest.options.data, relaid, export]]
+    good = [answers(0, one, key, *known) for one in [honest.options.data, honest.options.export, relaid, export]]
     old = [f"--key={stranger}", f"--old-key={honest.signer.verifier()}", *known]
     good += [answers(0, directory, key) for directory in [honest.options.data, bare]]
     good.append(answers(0, export, key, witness))
@@ -576,9 +579,8 @@ def closing(rows):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ["data", "secret", "statements"]:
+    for name in ["data", "secret", "statements", "export"]:
         parser.add_argument(f"--{name}", required=True)
-    parser.add_argument("--export")
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()

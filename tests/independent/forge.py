@@ -225,8 +225,17 @@ def bundles_over(entries):
     return {name: bundle(entries[first : first + width]) for name, first, width in names}
 
 
-def export_of(entries):
-    return {**bundles_over(entries), **tiles_over([leaf_of(entry) for entry in entries])}
+def export_of(entries, older=()):
+    """The files of an export. `older` names partial ones that earlier exports to the same directory have left: they stay,
+    where a longer one has their place."""
+    files = {**bundles_over(entries), **tiles_over([leaf_of(entry) for entry in entries])}
+    stay = {}
+    for name in older:
+        place, width = name.split(".p/")
+        for newest, data in files.items():
+            if newest.startswith(place + ".p/") and int(newest.split(".p/")[1]) > int(width):
+                stay[name] = tiles.beginning(name.split("/")[1], data, int(width))
+    return {**files, **stay}
 
 
 def write_export(directory, files, note):

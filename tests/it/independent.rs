@@ -10,7 +10,9 @@ use tokenledger::wire::pb;
 use tokenledger::wire::pb::prove_inclusion_request::Which;
 
 use crate::binary_harness::{Mortal, Served, data_of, program, say};
-use crate::harness::{Clients, Dice, Server, check_ledger, created, event, key, python, script, story};
+use crate::harness::{
+    Clients, Dice, Server, check_ledger, copy_dir, created, event, key, python, script, story,
+};
 
 /// How many edits are made; `TOKENLEDGER_EDITS` says otherwise. They take about 20 seconds.
 const EDITS: u64 = 1000;
@@ -30,14 +32,17 @@ async fn keep(clients: &Clients, size: u64, dice: &mut Dice, dir: &Path) {
     }
 }
 
-/// A ledger of a few hundred entries, and what was kept of it while it grew.
-async fn grown(clients: &Clients, kept: &Path) {
-    let mut dice = Dice::new(5);
+/// A ledger of a few hundred entries, and what was kept of it while it grew. `grew` is told of each size.
+async fn grown(clients: &Clients, kept: &Path, grew: impl Fn(u64)) {
+    // The event that made the ledger stands before them.
+    let (mut dice, mut size) = (Dice::new(5), 1);
     std::fs::create_dir_all(kept).unwrap();
-    for (nth, hundred) in story(11, 600).chunks(100).enumerate() {
-        clients.record_all(hundred).await;
-        // The event that made the ledger stands before them.
-        keep(clients, nth as u64 * 100 + 101, &mut dice, kept).await;
+    // The last step is small, so that an export to the same directory leaves a partial bundle beside a longer one.
+    for some in story(11, 620).chunks(100) {
+        clients.record_all(some).await;
+        size += some.len() as u64;
+        keep(clients, size, &mut dice, kept).await;
+        grew(size);
     }
 }
 
@@ -65,21 +70,47 @@ fn refused(python: &str, dir: &Path, arguments: &[&str], words: &str) {
     assert!(said.0 == Some(1) && said.1.contains(words), "{said:?}");
 }
 
+/// The program exports all `size` entries, and the checker reads them.
+fn export(python: &str, data: &Path, out: &Path, size: u64) {
+    let (data, to) = (data.to_str().unwrap(), out.to_str().unwrap());
+    let said =
+        say(&["export", "tiles", data, "--ledger", "default", "--out", to, "-o", "json"]).ends(0).json();
+    assert_eq!(said["size"], size);
+    let words = format!("checkpoint={size} signed=yes");
+    accepted(python, out, &["--key", &verifier().to_string()], &words);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_edits_are_named_by_a_checker_that_shares_no_code_whoever_made_them() {
     let Some(python) = python() else { return };
     let mut server = Server::start().await;
     let dir = tempfile::tempdir().unwrap();
     let (kept, secret) = (dir.path().join("kept"), dir.path().join("secret"));
+    let (out, older) = (dir.path().join("export"), dir.path().join("older"));
     let clients = server.clients().await;
-    grown(&clients, &kept).await;
+    let data = server.data();
+    grown(&clients, &kept, |size| {
+        export(&python, &data, &out, size);
+        if size == 301 {
+            copy_dir(&out, &older);
+        }
+    })
+    .await;
     drop(clients);
     server.stop().await;
+    assert!(out.join("tile/entries/002.p/89").exists() && out.join("tile/entries/002.p/109").exists());
+    let (right, older) = (verifier().to_string(), older.to_str().unwrap());
+    accepted(&python, &data, &["--key", &right, "--kept", older], "checkpoint=621 signed=yes known=1");
+    accepted(&python, &out, &["--key", &right, "--kept", older], "checkpoint=621 signed=yes known=1");
     std::fs::write(&secret, key().to_secret_line()).unwrap();
     let edits = std::env::var("TOKENLEDGER_EDITS").unwrap_or(EDITS.to_string());
     let mut command = Command::new(python);
-    command.arg(script("edits.py")).args(["--count", &edits]).arg("--data").arg(server.data());
-    let output = command.arg("--secret").arg(secret).arg("--statements").arg(kept).output().unwrap();
+    command.arg(script("edits.py")).args(["--count", &edits]);
+    for (option, path) in [("--data", data), ("--export", out), ("--secret", secret), ("--statements", kept)]
+    {
+        command.arg(option).arg(path);
+    }
+    let output = command.output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
     println!("{said}");
@@ -93,7 +124,7 @@ async fn the_independent_checker_needs_the_right_key_and_every_signature() {
     let mut server = Server::start().await;
     let dir = tempfile::tempdir().unwrap();
     let clients = server.clients().await;
-    grown(&clients, dir.path()).await;
+    grown(&clients, dir.path(), |_| ()).await;
     drop(clients);
     server.stop().await;
     let says = |arguments: &[&str]| checked(&python, &server.data(), arguments);
@@ -103,8 +134,8 @@ async fn the_independent_checker_needs_the_right_key_and_every_signature() {
     let (note, receipt) = (note.to_str().unwrap(), receipt.to_str().unwrap());
     let good = says(&["--key", &right, "--checkpoint", note, "--receipt", receipt]);
     assert_eq!(good.0, Some(0), "{}", good.1);
-    assert!(good.1.contains("checkpoint=601 signed=yes known=2"), "{}", good.1);
-    assert!(says(&[]).1.contains("checkpoint=601 signed=unchecked"));
+    assert!(good.1.contains("checkpoint=621 signed=yes known=2"), "{}", good.1);
+    assert!(says(&[]).1.contains("checkpoint=621 signed=unchecked"));
 
     let other = ledger::checkpoint::PrivateKey::new("ledger.example.org".parse().unwrap(), &[8; 32]);
     let other = other.verifier(&LedgerName::default()).to_string();
