@@ -44,6 +44,10 @@ def with_position(entry, position):
     return entry[:17] + struct.pack("<Q", position) + entry[25:]
 
 
+def with_recorded(entry, time):
+    return entry[:61] + struct.pack("<q", time) + entry[69:]
+
+
 def with_id(entry, event_id):
     return entry[:69] + event_id + entry[85:]
 
@@ -53,9 +57,8 @@ def relinked(entries, numbered=True):
     chain, link, recorded = [], bytes(32), -(2**63)
     for position, entry in enumerate(entries):
         recorded = max(recorded, recorded_of(entry))
-        times = struct.pack("<q", recorded)
         entry = with_position(entry, position) if numbered else entry
-        entry = entry[:29] + link + times + entry[69:]
+        entry = with_recorded(entry[:29] + link + entry[61:], recorded)
         link = link_of(entry)
         chain.append(entry)
     return chain
