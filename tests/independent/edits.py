@@ -8,15 +8,16 @@ it, more than once while it grew, so that older partial tiles stand in it. Of ea
 it, the same entries in packed, sealed and open segments, an export), what (a bit, an insertion, a deletion, a swap), how
 much is computed anew, and whether the forger has the signing key.
 
-    raw    nothing is computed anew
+    raw    nothing is computed anew; with the key the entries that are left are signed
     sound  all that guards against accidents is: checksums, positions, footers, tiles; no link between entries is
     all    everything is, also the links and the tree; with the key the checkpoint as well
 
 An edit counts as named where the checker says its position, or the position before it where a link breaks between the two, or a
 stretch that is no wider than what cannot be told apart: a packed block, the span of a hash in a tile, and where all was
 computed anew the smallest part of the tree over it whose root somebody kept. Of a swap both places must be named. It counts
-as missed where it is accepted, or is named more vaguely than that, or where a position is blamed that is as it was. What was
-wholly computed anew is judged a second time with the leaf tiles of an older export, and must then be named to the position.
+as missed where it is accepted, or is named more vaguely than that, or where a position is blamed that is as it was. What only
+a signature can tell (all that was wholly computed anew, and the last entry) is judged a second time with the leaf tiles of
+an older export, and must then be named to the position.
 
 At the end the same edits are shown to checkers that leave something out, each of which must be seen to miss some, and to such
 as find each edit and name it badly: what these say must count as missed.
@@ -177,6 +178,9 @@ class Edit:
         bit = self.kind == "bit" and self.level == "raw"
         self.tile = self.drawn_tile() if bit and self.place == "export" and rng.random() < 0.25 else None
         self.in_block = bit and self.place == "segments" and self.first < honest.plan[0][1]
+        # Who has the key signs the entries that an edit leaves. One of a block leaves none that can be read, and one of a
+        # tile leaves them all as they were: with the key these are the same edits as without it.
+        self.has_key = self.has_key and not self.tile and not self.in_block
         self.block_ends = []
 
     def name(self):
@@ -204,8 +208,8 @@ class Edit:
         self.last = self.first + span - 1
         return name, bit
 
-    def flip(self, data, start=0):
-        return self.flipped(data, self.rng.randrange(8 * start, 8 * len(data)))
+    def flip(self, data, start=0, end=None):
+        return self.flipped(data, self.rng.randrange(8 * start, 8 * (end or len(data))))
 
     @staticmethod
     def flipped(data, bit):
@@ -248,7 +252,11 @@ class Edit:
         else:
             self.write_anew(directory)
         with open(os.path.join(directory, self.checkpoint_name()), "rb") as file:
-            self.checkpoint_size = signed.Checkpoint(file.read()).size
+            note = file.read()
+        self.checkpoint_size = signed.Checkpoint(note).size
+        by_key = signed.Checkpoint(note).note.signed_by(self.honest.keys.logs[0]) if self.forgery == "left" else False
+        # With the key other bytes are there than without it, and they are signed: else it would be no class of its own.
+        assert by_key == (self.forgery == "left") and self.has_key <= (note != self.honest.note), self.name()
 
     def write_anew(self, directory):
         honest, entries = self.honest, self.entries()
@@ -259,14 +267,18 @@ class Edit:
         plan = [("open", 0)] if self.place == "server" else honest.plan
         forge.write_ledger(directory, forge.stretches(entries, plan), self.note(entries))
 
+    def edited_frames(self, frames):
+        """The frames of a log, edited. With the key a bit is one of an entry: a frame's header is signed by nobody."""
+        flip = lambda one: self.flip(one, 20, len(one) - 1) if self.has_key else self.flip(one)
+        return self.applied(frames, flip, lambda one: one)
+
     def write_server(self, directory):
         honest = self.honest
-        frames = [honest.segment[a:b] for a, b in zip(honest.offsets, honest.offsets[1:])]
-        frames = self.applied(frames, self.flip, lambda one: one)
+        frames = self.edited_frames([honest.segment[a:b] for a, b in zip(honest.offsets, honest.offsets[1:])])
         data = honest.segment[: forge.SECTOR] + b"".join(frames)
         data = data.ljust(len(honest.segment), b"\0")[: max(len(honest.segment), len(data.rstrip(b"\0")))]
         self.disturbed = self.out_of_order(0, len(honest.entries))
-        forge.write_ledger(directory, [data], honest.note)
+        forge.write_ledger(directory, [data], self.note([forge.entry_in(one) for one in frames]))
 
     def out_of_order(self, start, end):
         """The positions at which frames of a segment, which name theirs, do not stand one behind the other."""
@@ -283,8 +295,8 @@ class Edit:
             segments[0] = self.flip_block(segments[0])
             self.disturbed = set(range(self.first, self.last + 1))
             return forge.write_ledger(directory, segments, honest.note)
-        frames = [one for segment in segments for one in segment.frames]
-        frames, at = self.applied(frames, self.flip, lambda one: one), 0
+        frames = self.edited_frames([one for segment in segments for one in segment.frames])
+        left, at = [forge.entry_in(one) for one in frames], 0
         # What is inserted or taken away is so from the segment that it stands in.
         for segment in segments:
             end = segment.first + len(segment.frames)
@@ -297,7 +309,7 @@ class Edit:
             segment.frames = frames[at : at + count]
             at += count
         self.block_ends = [number for number, _ in segments[0].blocks()[1]]
-        forge.write_ledger(directory, segments, honest.note)
+        forge.write_ledger(directory, segments, self.note(left))
 
     def flip_block(self, segment):
         """Any bit of the block in which the entry stands."""
@@ -316,14 +328,16 @@ class Edit:
             files[name] = self.flipped(files[name], bit)
             self.disturbed = set(range(self.first, self.last + 1))
             return forge.write_export(directory, files, honest.note)
+        # With the key a bit is one of an entry: its length is signed by nobody.
         some = [len(entry).to_bytes(2, "big") + entry for entry in honest.entries]
-        some = self.applied(some, self.flip, lambda one: one)
+        some = self.applied(some, lambda one: self.flip(one, 2 * self.has_key), lambda one: one)
         name, start, width = self.bundle
         count = width + {"insert": 1, "delete": -1}.get(self.kind, 0)
         files[name] = b"".join(some[start : start + count])
+        left = [one[2:] for one in some]
         if self.kind == "bit":
             # Where it is in the length, nobody can tell where the entries behind it begin.
-            whole = len(some[self.first]) - 2 == int.from_bytes(some[self.first][:2], "big")
+            whole = len(left[self.first]) == int.from_bytes(some[self.first][:2], "big")
             self.disturbed = {self.first} if whole else set(range(self.first, start + width + 1))
         elif self.kind == "swap":  # perhaps into another bundle
             self.disturbed = {self.first, self.other}
@@ -331,7 +345,18 @@ class Edit:
                 files[name] = b"".join(some[start : start + width])
         else:
             self.disturbed = set(range(self.first, start + max(count, width)))
-        forge.write_export(directory, files, honest.note)
+            left = self.left_in_bundles(left, start + width)
+        forge.write_export(directory, files, self.note(left))
+
+    def left_in_bundles(self, entries, end):
+        """The entries that a reader finds where a bundle has one more or one fewer. One more pushes out its last. One fewer
+        leaves one that cannot be read: who signs then signs over one fewer, for which the last files have wrong names."""
+        if self.kind == "insert":
+            return entries[:end] + entries[end + 1 :]
+        if self.has_key:
+            first = len(self.honest.entries) // 256 * 256
+            self.disturbed |= set(range(first, len(self.honest.entries)))
+        return entries
 
     def targets(self):
         """The positions that must be named."""
@@ -344,6 +369,12 @@ class Edit:
             both = self.other != self.first + 1 and not (packed and self.other < min(behind, self.honest.plan[0][1]))
         # With `all` the second place is behind the first, and everything there is other than it was.
         return [self.first, self.other] if both else [self.first]
+
+    def only_signed(self, target):
+        """Whether nothing but a signature speaks against it: where all was computed anew, and of the last entry, whose link
+        nobody holds, where it was computed anew as well or is gone."""
+        at_end = target == len(self.honest.entries) - 1 and self.kind in ("bit", "delete")
+        return self.level == "all" or (at_end and (self.level == "sound" or self.kind == "delete"))
 
     def segment(self, file):
         """The positions of a segment, and the one behind them."""
@@ -436,20 +467,13 @@ class Verdict:
         fine = [one for one in hows if one and (one[0] != "stretch" or one[1] <= self.width_max(target))]
         return min(fine, default=None, key=lambda one: (["exact", "beside", "stretch"].index(one[0]), one[1]))
 
-    def only_signed(self, target):
-        """Whether but a signature speaks against it: where all was computed anew, and of the last entry, whose link nobody
-        holds, where it was computed anew as well or is gone."""
-        edit = self.edit
-        at_end = target == len(edit.honest.entries) - 1 and edit.kind in ("bit", "delete")
-        return edit.level == "all" or (at_end and (edit.level == "sound" or edit.kind == "delete"))
-
     def may_name(self, said, target):
-        return not said.signed or self.only_signed(target)
+        return not said.signed or self.edit.only_signed(target)
 
     def width_max(self, target):
         """The widest stretch that names a position: the block or the hash that was edited; the part of a tree that holds it,
         of those whose roots are known."""
-        if not self.only_signed(target):
+        if not self.edit.only_signed(target):
             return self.edit.last - self.edit.first + 1
         return next((last - first + 1 for first, last in self.honest if first <= target <= last), 0)
 
@@ -477,7 +501,7 @@ def tried(honest, seed, count, work, second=True):
         edit.write(directory)
         known = statements(edit, directory)
         first, again = Verdict(edit, judge(edit, directory, known), known), None
-        if second and edit.level == "all" and not edit.careless and first.how != "missed":
+        if second and edit.only_signed(edit.first) and not edit.careless and first.how != "missed":
             known = [honest.newest_kept(edit.end)]
             again = Verdict(edit, judge(edit, directory, known), known)
         yield edit, first, again
@@ -716,17 +740,21 @@ def older_tiles(entries):
 
 
 def report(rows):
-    """A table of what was named how, and the closing line. Gives how many were missed."""
+    """A table of what was named how, and the closing line. Gives how many were missed, or never tried."""
     print(
         f"{'where':9} {'what':7} {'anew':6} {'key':4} {'edits':>6} {'exact':>6} {'beside':>7} {'stretch':>8} {'median':>7} "
         f"{'widest':>7} {'missed':>7}"
     )
-    classes = {}
+    classes = {name: [] for name in itertools.product(PLACES, KINDS, LEVELS, ["no", "yes"])}
     for edit, first, _ in rows:
-        classes.setdefault((edit.place, edit.kind, edit.level, "yes" if edit.has_key else "no"), []).append(first)
+        classes[edit.place, edit.kind, edit.level, "yes" if edit.has_key else "no"].append(first)
     for name, verdicts in sorted(classes.items()):
         print(line_of(name, verdicts))
-    return closing(rows)
+    print("with the key no bit is flipped but in entries: frames, lengths, blocks and tiles of hashes are signed by nobody")
+    empty = [name for name, verdicts in classes.items() if not verdicts] if len(rows) >= 1000 else []
+    for name in empty:
+        print("never tried:", *name)
+    return closing(rows) + len(empty)
 
 
 def line_of(name, verdicts):
@@ -745,9 +773,8 @@ def closing(rows):
     missed += [(edit, second) for edit, _, second in rows if second and second.how != "exact"]
     for edit, verdict in missed[:10]:
         print(f"missed: {edit.name()}: {verdict.why}")
-    some = [first for edit, first, _ in rows if edit.level != "all"]
-    print("not all computed anew:", counted(some))
-    print("all computed anew:", counted([first for edit, first, _ in rows if edit.level == "all"]))
+    for alone, name in [(False, "where the bytes speak against it"), (True, "where only a signature does")]:
+        print(f"{name}:", counted([first for edit, first, _ in rows if edit.only_signed(edit.first) == alone]))
     print(
         f"{len(rows)} edits: {counted([first for _, first, _ in rows])}; of {len(again)} that only a signature can tell, "
         f"{again.count('exact')} by their position with an older export; {len(missed)} missed"
