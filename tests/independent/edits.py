@@ -666,6 +666,7 @@ def absences(honest, work, key):
     """A key says which ledger is asked for: under another name, or not there, it is not that ledger."""
     old = f"--old-key={honest.signer.verifier()}"
     stranger = forge.Signer(honest.signer.name.removesuffix("default") + "other", bytes(32))
+    third = forge.Signer(honest.signer.name.removesuffix("default") + "third", bytes(32))
     entries = forge.relinked([*honest.entries[:5], *honest.entries[6:]])
     rewritten = forge.note_for(stranger, [signed.leaf_of(entry) for entry in entries])
     renamed, empty, locked, scratch = (os.path.join(work, name) for name in ["renamed", "empty", "locked", "scratch"])
@@ -682,8 +683,16 @@ def absences(honest, work, key):
     # It holds nothing of a server, so nothing can be said of it: neither that it is good nor what is wrong.
     for arguments in [[], [key], [f"--receipt={honest.files['receipt'][0]}"]]:
         yield answers(2, scratch, *arguments)
-    # An export holds one ledger.
-    yield answers(1, os.path.join(work, "bare"), key, f"--key={stranger.verifier()}")
+    # An export holds one ledger. A server's anchors are of all that it has; whatever else is given is about what is asked.
+    bare, anchors, other = (os.path.join(work, name) for name in ["bare", "anchors", "other"])
+    yield answers(1, bare, key, f"--key={stranger.verifier()}")
+    forge.write(anchors, forge.anchor_for(honest.note) + forge.anchor_for(rewritten, "other"))
+    forge.write(other, rewritten)
+    yield from [answers(0, bare, f"--anchor={anchors}"), answers(0, bare, key, f"--anchor={anchors}")]
+    yield from [answers(1, bare, f"--anchor={anchors}", f"--checkpoint={other}")]
+    yield from [answers(1, renamed, f"--anchor={anchors}"), answers(1, renamed, key, f"--anchor={anchors}")]
+    forge.write_export(os.path.join(work, "third"), honest.export, forge.note_for(third, honest.leaves))
+    yield answers(1, os.path.join(work, "third"), f"--anchor={anchors}")
 
 
 def cosignatures(honest, work, key, witness):

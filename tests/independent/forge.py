@@ -285,5 +285,5 @@ def cosigned(note, witness):
     return note + witness.line(text)
 
 
-def anchor_for(note):
-    return json.dumps({"ledger": "default", "note": note.decode()}, ensure_ascii=False).encode() + b"\n"
+def anchor_for(note, ledger="default"):
+    return json.dumps({"ledger": ledger, "note": note.decode()}, ensure_ascii=False).encode() + b"\n"

@@ -216,6 +216,7 @@ class Statement:
     def __init__(self, source, checkpoint, parts=None, place=None):
         self.source, self.ledger, self.size, self.root = source, checkpoint.ledger, checkpoint.size, checkpoint.root
         self.parts, self.place = sorted(parts or [(0, self.size, self.root)]), place
+        self.anchored = False  # it comes with those of other ledgers
 
 
 def receipt(source, raw, keys):
@@ -247,8 +248,8 @@ def receipt(source, raw, keys):
     return Statement(source, checkpoint, parts, place)
 
 
-def anchors(source, raw, keys):
-    """The statements of an anchor file: one line of JSON for each ledger."""
+def anchors(source, raw, keys, only=None):
+    """The statements of an anchor file: one line of JSON for each ledger. Of `only` these, where it is given."""
     statements = []
     for number, line in enumerate(raw.decode(errors="replace").splitlines(), 1):
         try:
@@ -258,7 +259,10 @@ def anchors(source, raw, keys):
             raise Bad(f"line {number} is no anchor") from None
         if (first, second) != ("ledger", "note"):
             raise Bad(f"line {number} is no anchor") from None
+        if only and ledger not in only:
+            continue
         statements.append(Statement(source, believed(note, keys)))
+        statements[-1].anchored = True
         if statements[-1].ledger != ledger:
             raise Bad(f"line {number} holds the checkpoint of another ledger")
     if len({one.ledger for one in statements}) != len(statements):

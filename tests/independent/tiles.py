@@ -101,6 +101,7 @@ class Export:
 
     def judge(self):
         size = self.read_checkpoint()
+        self.statements = [one for one in self.statements if one.ledger == self.name]
         self.files = {}
         self.list_files("")
         size = self.told_size() if size is None else size
@@ -121,8 +122,8 @@ class Export:
         checkpoint = None
         try:
             checkpoint = Checkpoint(raw)
-            if len(names) == 1 and checkpoint.ledger not in names:
-                raise Bad(f"it is that of {checkpoint.origin}, and what is known is about {self.name}")
+            if names and checkpoint.ledger not in names:
+                raise Bad(f"it is that of {checkpoint.origin}, and what is known is about {', '.join(sorted(names))}")
             self.name = checkpoint.ledger
             if self.keys.logs and not self.keys.of(checkpoint.ledger):
                 raise Bad(f"it is that of {checkpoint.origin}, of which no key was given")

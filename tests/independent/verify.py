@@ -1013,9 +1013,11 @@ def statements_of(options, keys):
         with open(path, "rb") as file:
             return file.read()
 
+    # An export is one ledger, and a server's anchors are of all: those of ledgers that nobody gave a key of are not needed.
+    only = keys.names() if tiles.is_export(options.directory) else None
     readers = {
         "checkpoint": lambda path: [signed.Statement(path, signed.believed(contents(path), keys))],
-        "anchor": lambda path: signed.anchors(path, contents(path), keys),
+        "anchor": lambda path: signed.anchors(path, contents(path), keys, only),
         "receipt": lambda path: [signed.receipt(path, contents(path), keys)],
         "kept": lambda path: [tiles.kept(path, path, keys)],
     }
@@ -1036,7 +1038,9 @@ def judged(directory, keys, statements):
     if tiles.is_export(directory):
         export = tiles.Export(directory, keys, statements)
         export.judge()
-        return [export, *missing(directory, keys.names() - {export.name}, "a key of it was given")]
+        known = {one.ledger for one in statements if not one.anchored} - keys.names()
+        others = missing(directory, keys.names() - {export.name}, "a key of it was given")
+        return [export, *others, *missing(directory, known - {export.name}, "a checkpoint of it is known")]
     root, ledgers = os.path.join(directory, "ledgers"), []
     here = sorted(os.listdir(root)) if os.path.isdir(root) else []
     for name in here:
