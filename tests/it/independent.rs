@@ -14,7 +14,7 @@ use crate::harness::{
     Clients, Dice, Server, check_ledger, copy_dir, created, event, key, python, script, story,
 };
 
-/// How many edits are made; `TOKENLEDGER_EDITS` says otherwise. They take about 20 seconds.
+/// How many edits are made; `TOKENLEDGER_EDITS` says otherwise. They take about half a minute.
 const EDITS: u64 = 1000;
 
 /// What somebody keeps who is prudent: a checkpoint, and the receipts of some entries.
