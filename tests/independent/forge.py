@@ -44,6 +44,10 @@ def with_position(entry, position):
     return entry[:17] + struct.pack("<Q", position) + entry[25:]
 
 
+def with_recorded(entry, time):
+    return entry[:61] + struct.pack("<q", time) + entry[69:]
+
+
 def with_id(entry, event_id):
     return entry[:69] + event_id + entry[85:]
 
@@ -53,9 +57,8 @@ def relinked(entries, numbered=True):
     chain, link, recorded = [], bytes(32), -(2**63)
     for position, entry in enumerate(entries):
         recorded = max(recorded, recorded_of(entry))
-        times = struct.pack("<q", recorded)
         entry = with_position(entry, position) if numbered else entry
-        entry = entry[:29] + link + times + entry[69:]
+        entry = with_recorded(entry[:29] + link + entry[61:], recorded)
         link = link_of(entry)
         chain.append(entry)
     return chain
@@ -185,8 +188,8 @@ def stretches(entries, plan):
     return found
 
 
-def write_ledger(directory, segments, note):
-    """A data directory with one ledger."""
+def write_ledger(directory, segments, note, witnessed=None):
+    """A data directory with one ledger: the checkpoint that was signed last, and the one that was cosigned last."""
     shutil.rmtree(directory, ignore_errors=True)
     log = os.path.join(directory, "ledgers", "default", "log")
     os.makedirs(log)
@@ -195,6 +198,8 @@ def write_ledger(directory, segments, note):
         name = "0" * 20 + ".seg" if isinstance(segment, bytes) else segment.name()
         write(os.path.join(log, name), data)
     write(os.path.join(directory, "ledgers", "default", "checkpoint"), note)
+    if witnessed is not None:
+        write(os.path.join(directory, "ledgers", "default", "checkpoint.witnessed"), witnessed)
 
 
 def write(path, data):
@@ -223,8 +228,17 @@ def bundles_over(entries):
     return {name: bundle(entries[first : first + width]) for name, first, width in names}
 
 
-def export_of(entries):
-    return {**bundles_over(entries), **tiles_over([leaf_of(entry) for entry in entries])}
+def export_of(entries, older=()):
+    """The files of an export. `older` names partial ones that earlier exports to the same directory have left: they stay,
+    where a longer one has their place."""
+    files = {**bundles_over(entries), **tiles_over([leaf_of(entry) for entry in entries])}
+    stay = {}
+    for name in older:
+        place, width = name.split(".p/")
+        for newest, data in files.items():
+            if newest.startswith(place + ".p/") and int(newest.split(".p/")[1]) > int(width):
+                stay[name] = tiles.beginning(name.split("/")[1], data, int(width))
+    return {**files, **stay}
 
 
 def write_export(directory, files, note):
@@ -271,5 +285,5 @@ def cosigned(note, witness):
     return note + witness.line(text)
 
 
-def anchor_for(note):
-    return json.dumps({"ledger": "default", "note": note.decode()}, ensure_ascii=False).encode() + b"\n"
+def anchor_for(note, ledger="default"):
+    return json.dumps({"ledger": ledger, "note": note.decode()}, ensure_ascii=False).encode() + b"\n"

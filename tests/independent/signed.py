@@ -175,19 +175,24 @@ class Keys:
         keys = [*self.logs, *self.old] if old else self.logs
         return [key for key in keys if key.name.rsplit("/", 1)[-1] == ledger]
 
+    def names(self):
+        """The ledgers that there are keys of."""
+        return {key.name.rsplit("/", 1)[-1] for key in [*self.logs, *self.old]}
+
     def check(self, checkpoint, old=False):
         """Whether a key of the log has signed; `Bad` where there are keys, and none of them has. Keys that were rotated are
         good for what somebody kept (`old`), and not for what the log says of itself now."""
         keys = self.of(checkpoint.ledger, old)
         if keys and checkpoint.origin not in [key.name for key in keys]:
             raise Bad(f"it is that of {checkpoint.origin}, not of {keys[0].name}")
-        # Each is asked: a spoiled line of one key is not made good by another.
-        signed = [checkpoint.note.signed_by(key) for key in keys]
+        # Each is asked: a spoiled line of one key is not made good by another. That of a witness spoils the note as well.
+        signed = [checkpoint.note.signed_by(key) for key in [*keys, *self.witnesses]][: len(keys)]
         if keys and not any(signed):
             raise Bad(f"it is not signed by the key {keys[0].line}")
         return bool(keys)
 
     def check_witnesses(self, checkpoint):
+        """Whether each witness has signed."""
         for key in self.witnesses:
             if not checkpoint.note.signed_by(key):
                 raise Bad(f"the witness {key.name} has not signed it")
@@ -211,6 +216,7 @@ class Statement:
     def __init__(self, source, checkpoint, parts=None, place=None):
         self.source, self.ledger, self.size, self.root = source, checkpoint.ledger, checkpoint.size, checkpoint.root
         self.parts, self.place = sorted(parts or [(0, self.size, self.root)]), place
+        self.anchored = False  # it comes with those of other ledgers
 
 
 def receipt(source, raw, keys):
@@ -242,8 +248,8 @@ def receipt(source, raw, keys):
     return Statement(source, checkpoint, parts, place)
 
 
-def anchors(source, raw, keys):
-    """The statements of an anchor file: one line of JSON for each ledger."""
+def anchors(source, raw, keys, only=None):
+    """The statements of an anchor file: one line of JSON for each ledger. Of `only` these, where it is given."""
     statements = []
     for number, line in enumerate(raw.decode(errors="replace").splitlines(), 1):
         try:
@@ -253,7 +259,10 @@ def anchors(source, raw, keys):
             raise Bad(f"line {number} is no anchor") from None
         if (first, second) != ("ledger", "note"):
             raise Bad(f"line {number} is no anchor") from None
+        if only and ledger not in only:
+            continue
         statements.append(Statement(source, believed(note, keys)))
+        statements[-1].anchored = True
         if statements[-1].ledger != ledger:
             raise Bad(f"line {number} holds the checkpoint of another ledger")
     if len({one.ledger for one in statements}) != len(statements):

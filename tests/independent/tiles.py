@@ -55,6 +55,16 @@ def read_tile(directory, name, unit):
     return data
 
 
+def beginning(level, data, width):
+    """The bytes of the first hashes of a tile, or of the first entries of a bundle."""
+    end = 32 * width
+    if level == "entries":
+        end = 0
+        for _ in range(width):
+            end += 2 + int.from_bytes(data[end : end + 2], "big")
+    return data[:end]
+
+
 def is_export(directory):
     return os.path.isdir(os.path.join(directory, "tile"))
 
@@ -84,13 +94,14 @@ class Export:
         self.name, self.problems, self.torn_bytes = "-", [], 0
         self.entries, self.head, self.link = 0, bytes(32), bytes(32)
         self.uid, self.recorded, self.epoch = None, -(2**63), 0
-        self.leaves, self.checkpoint, self.root = {}, None, None
+        self.leaves, self.checkpoint, self.witnessed, self.root = {}, None, None, None
 
     def problem(self, position, file, offset, reason):
         self.problems.append((position, file, offset, reason))
 
     def judge(self):
         size = self.read_checkpoint()
+        self.statements = [one for one in self.statements if one.ledger == self.name]
         self.files = {}
         self.list_files("")
         size = self.told_size() if size is None else size
@@ -111,13 +122,15 @@ class Export:
         checkpoint = None
         try:
             checkpoint = Checkpoint(raw)
-            if len(names) == 1 and checkpoint.ledger not in names:
-                raise Bad(f"it is that of {checkpoint.origin}, and what is known is about {self.name}")
+            if names and checkpoint.ledger not in names:
+                raise Bad(f"it is that of {checkpoint.origin}, and what is known is about {', '.join(sorted(names))}")
             self.name = checkpoint.ledger
             if self.keys.logs and not self.keys.of(checkpoint.ledger):
                 raise Bad(f"it is that of {checkpoint.origin}, of which no key was given")
             self.keys.check(checkpoint)
             self.checkpoint = Statement("checkpoint", checkpoint)
+            # An export has one checkpoint, under which the cosignatures stand as well.
+            self.witnessed = self.checkpoint if len(checkpoint.note.signatures) > 1 else None
             self.keys.check_witnesses(checkpoint)
         except Bad as bad:
             self.problem(0, "checkpoint", 0, str(bad))
@@ -241,17 +254,15 @@ class Export:
         """A partial tile must be what the newest of its place begins with."""
         whole = name_of(level, first // WIDTH) + (f".p/{newest}" if newest < WIDTH else "")
         whole = read_tile(self.directory, whole, 32 if level != "entries" else 0)
-        if whole is None:
+        actual = read(self.directory, name) or b""
+        if whole is None or actual == beginning(level, whole, width):
             return  # that it is missing was said
-        end = 32 * width
-        if level == "entries":
-            end = 0
-            for _ in range(width):
-                end += 2 + int.from_bytes(whole[end : end + 2], "big")
-        if read(self.directory, name) != whole[:end]:
-            span = 1 if level == "entries" else WIDTH ** int(level)
-            where = f"positions {first * span} to {(first + width) * span - 1}"
-            self.problem(first * span, name, 0, f"of {where} it does not say what the newer file does")
+        same = lambda count: actual.startswith(beginning(level, whole, count))
+        number = next((count for count in range(width) if not same(count + 1)), width - 1)
+        span = 1 if level == "entries" else WIDTH ** int(level)
+        start = (first + number) * span
+        where = f"positions {start} to {start + span - 1}" if span > 1 else f"position {start}"
+        self.problem(start, name, 0, f"of {where} it does not say what the newer file does")
 
     # ---- the root ---------------------------------------------------------------------------------------------
 

@@ -8,14 +8,16 @@ It shares no code with tokenledger. It recomputes the link of every entry and th
 byte of every file below ledgers/*/log, or of the export. What was signed is held against that tree: the checkpoint in the
 directory, and whatever is given from outside of it. For each ledger it prints a line
 
-    NAME entries=N head=HEX torn_bytes=N root=HEX checkpoint=N signed=yes known=N
+    NAME entries=N head=HEX torn_bytes=N root=HEX checkpoint=N signed=yes known=N witnessed=N
 
-(signed: yes, unchecked for want of --key, or no; known: how many statements from outside agree) and for each problem, below
+(signed: yes, unchecked for want of --key, or no; known: how many statements from outside agree; witnessed: how many entries
+the checkpoint covers that each --witness cosigned, unchecked for want of --witness, none, or no) and for each problem, below
 it, a line
 
     NAME position=N file=log/... offset=N: what is wrong
 
-Exit code: 0 where no problem was found, 1 where there was one, 2 for wrong usage. A torn tail, which a crash may leave
+Exit code: 0 where no problem was found, 1 where there was one, 2 for wrong usage and for a directory that is neither a
+server's nor an export. A ledger of which a key is given must be there. A torn tail, which a crash may leave
 and the next start repairs, is no problem. Run it on a copy, or while no server is writing. docs/verify-independently.md
 says which of these files protects against whom.
 
@@ -868,7 +870,7 @@ class Ledger:
         self.directory, self.chain, self.torn_bytes, self.problems = directory, Chain(), 0, []
         self.keys, self.statements = keys or signed.Keys(), list(statements)
         self.name = os.path.basename(directory)
-        self.checkpoint = None
+        self.checkpoint = self.witnessed = None
         self.sizes, self.roots, self.leaves = set(), {0: Tree().root()}, {}
         self.needs_leaves = any(len(one.parts) > 1 for one in self.statements)
 
@@ -882,39 +884,46 @@ class Ledger:
         if self.needs_leaves:
             self.leaves[position] = leaf
 
+    def read(self, name):
+        """The bytes of one of the two files of checkpoints, where it is there."""
+        try:
+            with open(os.path.join(self.directory, name), "rb") as file:
+                return file.read()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise signed.Bad(f"it cannot be read: {error.strerror}") from None
+
+    def signed_in(self, name, raw, old=False):
+        """What a note in the directory says, signed as it must be."""
+        checkpoint = signed.Checkpoint(raw)
+        if checkpoint.ledger != self.name:
+            raise signed.Bad(f"it is that of {checkpoint.origin}")
+        self.keys.check(checkpoint, old)
+        return checkpoint, signed.Statement(name, checkpoint)
+
     def read_checkpoint(self):
-        """The checkpoint that the server kept. Where the ledger's key is known there must be one."""
+        """The checkpoint that the server signed last. Where the ledger's key is known there must be one."""
         try:
-            with open(os.path.join(self.directory, "checkpoint"), "rb") as file:
-                raw = file.read()
-        except OSError:
-            raw = None
-        if raw is None and not self.keys.of(self.name):
-            return
-        try:
-            if raw is None:
+            raw = self.read("checkpoint")
+            if raw is not None:
+                _, self.checkpoint = self.signed_in("checkpoint", raw)
+            elif self.keys.of(self.name):
                 raise signed.Bad("there is none, though a key was given: nobody has signed this ledger")
-            checkpoint = signed.Checkpoint(raw)
-            if checkpoint.ledger != self.name:
-                raise signed.Bad(f"it is that of {checkpoint.origin}")
-            self.keys.check(checkpoint)
-            self.checkpoint = signed.Statement("checkpoint", checkpoint)
-            self.keys.check_witnesses(checkpoint)
         except signed.Bad as bad:
             self.problem(0, "checkpoint", 0, str(bad))
 
     def read_witnessed(self):
-        """The newest checkpoint that the server kept with what witnesses said of it."""
-        path = os.path.join(self.directory, "checkpoint.witnessed")
-        if not os.path.exists(path):
-            return
+        """The newest checkpoint that the server kept with what witnesses said of it, in a file of its own: it signs on while
+        they are away. Where a witness is known there must be one."""
         try:
-            with open(path, "rb") as file:
-                checkpoint = signed.believed(file.read(), self.keys)
-            if checkpoint.ledger != self.name:
-                raise signed.Bad(f"it is that of {checkpoint.origin}")
-            self.statements.append(signed.Statement("checkpoint.witnessed", checkpoint))
-        except (OSError, signed.Bad) as bad:
+            raw = self.read("checkpoint.witnessed")
+            if raw is not None:
+                checkpoint, self.witnessed = self.signed_in("checkpoint.witnessed", raw, old=True)
+                self.keys.check_witnesses(checkpoint)
+            elif self.keys.witnesses:
+                raise signed.Bad("there is none, though a witness was given: no witness has signed this ledger")
+        except signed.Bad as bad:
             self.problem(0, "checkpoint.witnessed", 0, str(bad))
 
     def compare(self):
@@ -922,7 +931,8 @@ class Ledger:
         size = self.chain.next
         self.leaves = {place: leaf for place, leaf in self.leaves.items() if place < size}
         seen = signed.Seen(size, self.roots, self.leaves)
-        for first, last, statement, reason in signed.contradictions(self.statements, self.checkpoint, seen):
+        statements = [*self.statements, *([self.witnessed] if self.witnessed else [])]
+        for first, last, statement, reason in signed.contradictions(statements, self.checkpoint, seen):
             where = f"position {first}" if first == last else f"one of the positions {first} to {last}"
             self.problem(first, statement.source, 0, f"{reason}: {where} is not what was signed")
 
@@ -938,7 +948,7 @@ class Ledger:
     def judge(self):
         self.read_checkpoint()
         self.read_witnessed()
-        self.sizes = {one.size for one in [*self.statements, *([self.checkpoint] if self.checkpoint else [])]}
+        self.sizes = {one.size for one in [*self.statements, self.checkpoint, self.witnessed] if one}
         self.log()
         self.compare()
 
@@ -969,7 +979,7 @@ class Ledger:
 OPTIONS = [
     ("key", "VKEY", "the key that signs a ledger's checkpoints, as `tokenledger key show` prints it"),
     ("old-key", "VKEY", "one that it follows: good for what was kept, not for the checkpoint in DIR"),
-    ("witness", "VKEY", "the key of a witness, which must have cosigned the checkpoint in DIR"),
+    ("witness", "VKEY", "the key of a witness, which must have cosigned what DIR keeps as witnessed"),
     ("checkpoint", "FILE", "a signed checkpoint that somebody kept"),
     ("anchor", "FILE", "a server's file of anchors"),
     ("receipt", "FILE", "a proof of an event (tlog-proof)"),
@@ -986,7 +996,15 @@ def options_of(arguments):
     options.directory = os.path.normpath(options.directory)
     if not os.path.isdir(options.directory):
         parser.error("there is no such directory")
+    if not tiles.is_export(options.directory) and not is_data(options.directory):
+        parser.error("there is neither `ledgers` nor `lock` in it, as in a server's directory, nor `tile`, as in an export")
     return options
+
+
+def is_data(directory):
+    """Whether it is a server's. What may not be one is not judged: of nothing there is nothing wrong."""
+    ledgers, lock = os.path.join(directory, "ledgers"), os.path.join(directory, "lock")
+    return os.path.isdir(ledgers) or os.path.isfile(lock)
 
 
 def statements_of(options, keys):
@@ -995,9 +1013,11 @@ def statements_of(options, keys):
         with open(path, "rb") as file:
             return file.read()
 
+    # An export is one ledger, and a server's anchors are of all: those of ledgers that nobody gave a key of are not needed.
+    only = keys.names() if tiles.is_export(options.directory) else None
     readers = {
         "checkpoint": lambda path: [signed.Statement(path, signed.believed(contents(path), keys))],
-        "anchor": lambda path: signed.anchors(path, contents(path), keys),
+        "anchor": lambda path: signed.anchors(path, contents(path), keys, only),
         "receipt": lambda path: [signed.receipt(path, contents(path), keys)],
         "kept": lambda path: [tiles.kept(path, path, keys)],
     }
@@ -1018,7 +1038,9 @@ def judged(directory, keys, statements):
     if tiles.is_export(directory):
         export = tiles.Export(directory, keys, statements)
         export.judge()
-        return [export]
+        known = {one.ledger for one in statements if not one.anchored} - keys.names()
+        others = missing(directory, keys.names() - {export.name}, "a key of it was given")
+        return [export, *others, *missing(directory, known - {export.name}, "a checkpoint of it is known")]
     root, ledgers = os.path.join(directory, "ledgers"), []
     here = sorted(os.listdir(root)) if os.path.isdir(root) else []
     for name in here:
@@ -1028,9 +1050,16 @@ def judged(directory, keys, statements):
         else:
             ledger.problem(0, ".", 0, "no ledger has this name")
         ledgers.append(ledger)
-    for name in sorted({one.ledger for one in statements if one.size > 0} - set(here)):
-        ledgers.append(Ledger(os.path.join(root, name)))
-        ledgers[-1].problem(0, ".", 0, "this ledger is not here, though a checkpoint of it is known")
+    known = {one.ledger for one in statements if one.size > 0}
+    ledgers += missing(root, keys.names() - set(here), "a key of it was given")
+    return ledgers + missing(root, known - set(here) - keys.names(), "a checkpoint of it is known")
+
+
+def missing(root, names, why):
+    """The ledgers that should be there: whoever may write the directory can remove one, or give it another name."""
+    ledgers = [Ledger(os.path.join(root, name)) for name in sorted(names)]
+    for ledger in ledgers:
+        ledger.problem(0, ".", 0, f"this ledger is not here, though {why}")
     return ledgers
 
 
@@ -1042,11 +1071,20 @@ def summary(ledger):
         chain = ledger.chain
         entries, head, root = chain.next, chain.head, chain.tree and chain.tree.root()
     size = ledger.checkpoint.size if ledger.checkpoint else "none"
-    known = sum(not any(p[1] == one.source for p in ledger.problems) for one in ledger.statements)
-    own = bool(ledger.checkpoint) and not any(p[1] == "checkpoint" for p in ledger.problems)
+    blamed = {problem[1] for problem in ledger.problems}
+    own = bool(ledger.checkpoint) and "checkpoint" not in blamed
+    known = sum(one.source not in blamed for one in ledger.statements)
     says = ("yes" if ledger.keys.of(ledger.name) else "unchecked") if own else "no"
     line = f"{ledger.name} entries={entries} head={head.hex()} torn_bytes={ledger.torn_bytes}"
-    return f"{line} root={root.hex() if root else 'unknown'} checkpoint={size} signed={says} known={known}"
+    return f"{line} root={root.hex() if root else 'unknown'} checkpoint={size} signed={says} known={known} {cosigned(ledger, blamed)}"
+
+
+def cosigned(ledger, blamed):
+    """How far the witnesses' word goes: what was recorded behind it they have not seen."""
+    if not ledger.keys.witnesses:
+        return "witnessed=unchecked" if ledger.witnessed else "witnessed=none"
+    good = ledger.witnessed and ledger.witnessed.source not in blamed
+    return f"witnessed={ledger.witnessed.size}" if good else "witnessed=no"
 
 
 def main(arguments):
