@@ -119,6 +119,20 @@ impl AuditState {
         }
     }
 
+    /// The keys that were used so far, the oldest first.
+    #[must_use]
+    pub fn used(&self) -> &[VerifierKey] {
+        &self.keys
+    }
+
+    /// All keys that may have signed something of the log at some time: those that were given, and those that it led to.
+    #[must_use]
+    pub fn all_keys(&self, given: &LogKeys) -> LogKeys {
+        let led_to = self.keys.iter().filter(|key| !given.all().contains(key));
+        let all = given.all().iter().chain(led_to).cloned().collect();
+        LogKeys::new(all).unwrap_or_else(|_| given.clone())
+    }
+
     /// The file.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
