@@ -1,9 +1,14 @@
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokenledger::wire::pb;
+use tokenledger::wire::pb::prove_inclusion_request::Which;
+use tonic::Code;
 
-use crate::binary_harness::{Said, Served, data_of, say};
+use crate::between::Between;
+use crate::binary_harness::{Said, Served, data_of, feed, say};
 
 /// A server that signs, its public key, and a directory for files.
 struct Stage {
@@ -150,10 +155,100 @@ async fn an_append_gives_its_receipts_as_files() {
     }
     // The same again finds them there.
     stage.server.feed(&words, &lines).ends(0);
-    let foreign = dir.join("1.tlog-proof");
-    std::fs::copy(dir.join("2.tlog-proof"), &foreign).unwrap();
-    let refused = stage.server.feed(&words, &lines).ends(1);
-    assert!(refused.stderr.contains("are recorded"), "{refused:?}");
+    // What is there already must be a receipt of the same event, down to the last bit: its entry alone says nothing.
+    let (first, second) = (dir.join("1.tlog-proof"), dir.join("2.tlog-proof"));
+    let good = std::fs::read(&first).unwrap();
+    let mut edited = good.clone();
+    let root = edited.windows(2).position(|pair| pair == b"\n\n").unwrap() + 32;
+    edited[root] = if edited[root] == b'A' { b'B' } else { b'A' };
+    for wrong in [std::fs::read(&second).unwrap(), edited, Vec::new()] {
+        std::fs::write(&first, &wrong).unwrap();
+        let refused = stage.server.feed(&words, &lines).ends(1);
+        assert!(
+            refused.stderr.contains("are recorded") && refused.stderr.contains("1.tlog-proof"),
+            "{refused:?}"
+        );
+        assert_eq!(refused.json().as_array().unwrap().len(), 2, "the list is whole");
+        assert_eq!(std::fs::read(&first).unwrap(), wrong);
+    }
+    std::fs::write(&first, &good).unwrap();
+    // With the key at once; with that of somebody else, and without a place for receipts, nothing is sent.
+    let with_key = |key: &str, lines: &str| stage.server.feed(&[&words[..], &["--key", key]].concat(), lines);
+    with_key(&stage.key, &lines).ends(0);
+    let other = stage.path("other");
+    let stranger = say(&["key", "generate", "--out", other.to_str().unwrap(), "-o", "json"]).ends(0).json();
+    let third = format!("{}\n", event(3, "hr", None));
+    let refused = with_key(stranger["key"].as_str().unwrap(), &third).ends(3);
+    assert!(!dir.join("3.tlog-proof").exists() && refused.stderr.contains("not signed"), "{refused:?}");
+    stage.server.feed(&["append", "--key", &stage.key], &third).ends(2);
+    let server = stage.server;
+    server.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receipt_of_anything_but_what_was_sent_is_not_taken_and_one_that_fails_stops_nothing() {
+    let stage = Stage::new();
+    stage.record(&[event(1, "hr", None), event(1, "jobs", None)]);
+    let clients = stage.server.clients().await;
+    let append = |between: Between, dir: &'static str, n: u32| {
+        let dir = stage.path(dir);
+        let lines: String = (n..n + 3).map(|n| format!("{}\n", event(n, "hr", None))).collect();
+        async move {
+            let server = format!("http://{}", between.serve_at().await);
+            let words = ["append", "--server", &server, "--receipts", dir.to_str().unwrap(), "-o", "json"];
+            let words = words.map(str::to_owned);
+            let said =
+                tokio::task::spawn_blocking(move || feed(&words.each_ref().map(|word| &**word), &lines));
+            (said.await.unwrap(), std::fs::read_dir(&dir).unwrap().count())
+        }
+    };
+    // What the server claims to have recorded is what it proves, and both are something else.
+    let swapped = Between {
+        accepted: Arc::new(|accepted| {
+            let receipt = accepted.receipt.as_mut().unwrap();
+            receipt.position = 1;
+        }),
+        asked: Arc::new(|request| request.which = Some(Which::Position(1))),
+        ..Between::of(&clients)
+    };
+    let others_event = Between {
+        asked: Arc::new(|request| {
+            let Some(Which::Key(key)) = &mut request.which else { panic!("asked by position") };
+            (key.emitter, key.event_id) = ("jobs".to_owned(), id(1));
+        }),
+        ..Between::of(&clients)
+    };
+    let elsewhere = Between {
+        accepted: Arc::new(|accepted| accepted.receipt.as_mut().unwrap().position += 1),
+        ..Between::of(&clients)
+    };
+    let other_link = Between {
+        accepted: Arc::new(|accepted| accepted.receipt.as_mut().unwrap().link[7] ^= 1),
+        ..Between::of(&clients)
+    };
+    let edited = Between {
+        inclusion: Arc::new(|answer: &mut pb::ProveInclusionResponse| *answer.entry.last_mut().unwrap() ^= 1),
+        ..Between::of(&clients)
+    };
+    let lies = [swapped, others_event, elsewhere, other_link, edited];
+    for (n, lie) in (0..).zip(lies) {
+        let (said, files) = append(lie, ["a", "b", "c", "d", "e"][n as usize], 100 + 10 * n).await;
+        let said = said.ends(3);
+        assert_eq!((said.json().as_array().unwrap().len(), files), (3, 0), "{n}: {said:?}");
+        assert!(said.stderr.contains("3 receipts could not be had"), "{n}: {said:?}");
+    }
+    // One that can't be had is missing, and the others are there.
+    let fails = Between {
+        fails: Arc::new(|name, before| (name == "inclusion" && before == 1).then_some(Code::Unavailable)),
+        ..Between::of(&clients)
+    };
+    let (said, files) = append(fails, "f", 200).await;
+    let said = said.ends(1);
+    assert_eq!((said.json().as_array().unwrap().len(), files), (3, 2), "{said:?}");
+    assert!(said.stderr.contains(&id(201)) && said.stderr.contains("1 receipt could"), "{said:?}");
+    let (said, files) = append(Between::of(&clients), "f", 200).await;
+    assert_eq!((said.ends(0).json().as_array().unwrap().len(), files), (3, 3));
+    drop(clients);
     let server = stage.server;
     server.check().await;
 }

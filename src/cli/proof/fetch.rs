@@ -15,7 +15,7 @@ use crate::wire::pb;
 use crate::wire::pb::prove_inclusion_request::Which;
 
 /// The bytes of a file and what it proves, or why what the server sent proves nothing.
-pub type Checked = Result<(Vec<u8>, Proved), String>;
+pub(super) type Checked = Result<(Vec<u8>, Proved), String>;
 
 /// Which event is meant.
 pub(super) fn which(event: Option<Uuid>, emitter: Option<&Emitter>, position: Option<u64>) -> Which {
@@ -40,7 +40,20 @@ fn opened(note: &[u8], keys: Option<&LogKeys>) -> Result<(Checkpoint, Vec<u8>), 
 ///
 /// # Errors
 /// Where the server cannot be asked, or has no such event.
-pub async fn event(server: &Server, which: Which, keys: Option<&LogKeys>) -> Result<Checked, Failure> {
+pub(super) async fn event(server: &Server, which: Which, keys: Option<&LogKeys>) -> Result<Checked, Failure> {
+    let proven = proven(server, which, keys).await?;
+    Ok(proven.map(|(proof, proven)| (proof.to_bytes(), Proved::event(&proven))))
+}
+
+/// The same, as what can be looked at; or why what the server sent proves nothing.
+///
+/// # Errors
+/// As [`event`].
+pub async fn proven(
+    server: &Server,
+    which: Which,
+    keys: Option<&LogKeys>,
+) -> Result<Result<(Proof, Proven), String>, Failure> {
     let request = pb::ProveInclusionRequest { ledger: server.ledger(), which: Some(which.clone()) };
     let answer = server.proof().prove_inclusion(request).await.map_err(|e| server.failure(e))?.into_inner();
     Ok(check_event(answer, &which, keys).map_err(|why| why.to_string()))
@@ -55,7 +68,7 @@ fn check_event(
     answer: pb::ProveInclusionResponse,
     which: &Which,
     keys: Option<&LogKeys>,
-) -> Result<(Vec<u8>, Proved), BadProof> {
+) -> Result<(Proof, Proven), BadProof> {
     let (checkpoint, note) = opened(&answer.note, keys)?;
     let pb::ProveInclusionResponse { position, entry, .. } = answer;
     let part = Part { entry, position, hashes: hashes(&answer.hashes)? };
@@ -72,11 +85,25 @@ fn check_event(
     }
     let Part { entry, position, hashes } = part;
     let proof = Proof { entry, position, hashes, note };
-    let bytes = proof.to_bytes();
-    if Proof::parse(&bytes)? != proof {
+    if Proof::parse(&proof.to_bytes())? != proof {
         return Err(BadProof::Malformed("it can't be written as a file"));
     }
-    Ok((bytes, Proved::event(&Proven { checkpoint, header, event })))
+    Ok((proof, Proven { checkpoint, header, event }))
+}
+
+/// What a file proves of an event: to whoever has these keys, or, without any, if its checkpoint is the log's.
+///
+/// # Errors
+/// [`BadProof`].
+pub fn holds(file: &[u8], keys: Option<&LogKeys>) -> Result<Proof, BadProof> {
+    let proof = Proof::parse(file)?;
+    let (checkpoint, note) = opened(&proof.note, keys)?;
+    if note != proof.note {
+        return Err(BadProof::Checkpoint(CheckpointError::OtherSignatures));
+    }
+    let part = Part { entry: proof.entry.clone(), position: proof.position, hashes: proof.hashes.clone() };
+    part.check(&checkpoint.tree)?;
+    Ok(proof)
 }
 
 /// The proof that no number of an emitter is missing between two.

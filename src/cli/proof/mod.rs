@@ -17,7 +17,8 @@ use super::print::Printer;
 use super::vkeys;
 use crate::whole;
 
-pub use fetch::{Checked, event};
+use fetch::Checked;
+pub use fetch::{holds, proven};
 pub use shown::Proved;
 
 /// Files that prove what stands in a ledger, to people who trust nobody
