@@ -291,3 +291,26 @@ async fn a_sequence_without_a_gap_is_proved_and_one_with_a_gap_is_not() {
     let server = stage.server;
     server.check().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_emitter_that_repeats_its_numbers_has_no_gap_where_there_is_none() {
+    let stage = Stage::new();
+    let one = |n: u32| event(n, "hr", Some(1));
+    let mut events: Vec<Value> = (1..1_500).map(one).collect();
+    events.push(event(1_500, "hr", Some(2)));
+    stage.record(&events);
+    let words = ["sequence", "--emitter", "hr", "--from", "1", "--to", "2"];
+    let got = stage.get(&words, "both").ends(0).json();
+    assert_eq!(got["positions"].as_array().unwrap().len(), 2);
+    stage.verify("both").ends(0);
+    let missing = ["sequence", "--emitter", "hr", "--from", "2", "--to", "3"];
+    stage.get(&missing, "none").ends(4);
+    // Where there are too many to look at, nobody says that one is missing.
+    let more: Vec<Value> = (1_501..18_000).map(one).collect();
+    stage.record(&more);
+    let refused = stage.get(&["sequence", "--emitter", "hr", "--from", "3", "--to", "3"], "none").ends(1);
+    assert!(refused.stderr.contains("numbers_repeated") && !stage.path("none").exists(), "{refused:?}");
+    stage.get(&["sequence", "--emitter", "hr", "--from", "1", "--to", "2"], "again").ends(0);
+    let server = stage.server;
+    server.check().await;
+}
