@@ -314,3 +314,33 @@ async fn an_emitter_that_repeats_its_numbers_has_no_gap_where_there_is_none() {
     let server = stage.server;
     server.check().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_with_more_in_it_than_was_asked_for_is_not_taken() {
+    let stage = Stage::new();
+    let events: Vec<Value> = (1..=5).map(|n| event(n, "hr", Some(u64::from(n)))).collect();
+    stage.record(&events);
+    let clients = stage.server.clients().await;
+    let too_many = Between {
+        sequence: Arc::new(|answer| {
+            let again = answer.entries[0].clone();
+            answer.entries.resize(1_000, again);
+        }),
+        // No entry is so long.
+        inclusion: Arc::new(|answer| answer.entry.resize(3 * 1024 * 1024, 0)),
+        ..Between::new(&clients.proof)
+    };
+    let address = format!("http://{}", too_many.serve_at().await);
+    let out = stage.path("none");
+    let ask = |words: &[&str]| {
+        let words = [words, &["--server", &address, "--out", out.to_str().unwrap(), "-o", "json"]].concat();
+        tokio::task::block_in_place(|| say(&words))
+    };
+    let told = ask(&["proof", "sequence", "--emitter", "hr", "--from", "1", "--to", "5"]).ends(3).json();
+    assert!(told["reason"].as_str().unwrap().contains("more numbers"), "{told}");
+    let told = ask(&["proof", "get", "--position", "2"]).ends(1);
+    assert!(told.stderr.contains("too large") && !out.exists(), "{told:?}");
+    drop(clients);
+    let server = stage.server;
+    server.check().await;
+}

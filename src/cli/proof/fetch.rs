@@ -14,6 +14,9 @@ use crate::cli::exit::Failure;
 use crate::wire::pb;
 use crate::wire::pb::prove_inclusion_request::Which;
 
+/// No proof has more hashes.
+const HASHES_MAX: usize = 96;
+
 /// The bytes of a file and what it proves, or why what the server sent proves nothing.
 pub(super) type Checked = Result<(Vec<u8>, Proved), String>;
 
@@ -29,7 +32,7 @@ pub(super) fn which(event: Option<Uuid>, emitter: Option<&Emitter>, position: Op
 }
 
 /// The checkpoint of a note with the log's own signature alone, which is checked where there are keys.
-fn opened(note: &[u8], keys: Option<&LogKeys>) -> Result<(Checkpoint, Vec<u8>), CheckpointError> {
+pub(super) fn opened(note: &[u8], keys: Option<&LogKeys>) -> Result<(Checkpoint, Vec<u8>), CheckpointError> {
     match keys {
         Some(keys) => keys.open(note).map(|signed| (signed.checkpoint, signed.note)),
         None => without_cosignatures(note),
@@ -60,6 +63,9 @@ pub async fn proven(
 }
 
 fn hashes(hashes: &[Vec<u8>]) -> Result<Vec<Hash>, BadProof> {
+    if hashes.len() > HASHES_MAX {
+        return Err(BadProof::Malformed("it has more hashes than any proof"));
+    }
     let hash = |bytes: &Vec<u8>| bytes.as_slice().try_into().ok();
     hashes.iter().map(hash).collect::<Option<_>>().ok_or(BadProof::Malformed("one of its hashes is none"))
 }
@@ -132,9 +138,13 @@ pub(super) async fn sequence(
             size,
         };
         let answer =
-            server.proof().prove_sequence(request).await.map_err(|e| server.failure(e))?.into_inner();
+            server.sequences().prove_sequence(request).await.map_err(|e| server.failure(e))?.into_inner();
         if size.is_none() {
             (note, size) = (answer.note, Some(answer.size));
+        }
+        let due = (to - from + 1).saturating_sub(parts.len() as u64);
+        if answer.entries.len() as u64 > due {
+            return Ok(Err("the server proves more numbers than it was asked for".to_owned()));
         }
         if answer.entries.is_empty() {
             return Ok(Err("the server proves none of the numbers that are due".to_owned()));
