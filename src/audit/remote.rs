@@ -60,10 +60,10 @@ impl Remote {
 
     /// How the log goes on from a size; `None` where it has not so many entries.
     pub(super) async fn goes_on(&mut self, old_size: u64) -> Result<Option<GoesOn>, Status> {
-        let request = pb::ProveConsistencyRequest { ledger: self.ledger.clone(), old_size };
+        let request = pb::ProveConsistencyRequest { ledger: self.ledger.clone(), old_size, new_size: None };
         match in_time(self.client.prove_consistency(request)).await {
             Ok(answer) => {
-                let pb::ProveConsistencyResponse { old_root, hashes, note } = answer.into_inner();
+                let pb::ProveConsistencyResponse { old_root, hashes, note, .. } = answer.into_inner();
                 let hashes = hashes.iter().take(HASHES_MAX + 1).map(|bytes| hash(bytes)).collect();
                 Ok(Some(GoesOn { old_root: hash(&old_root), hashes, note }))
             }

@@ -293,6 +293,71 @@ async fn a_sequence_without_a_gap_is_proved_and_one_with_a_gap_is_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_file_shows_that_the_log_went_on_between_two_checkpoints_that_somebody_kept() {
+    let stage = Stage::new();
+    let clients = stage.server.clients().await;
+    // Notes of three sizes; the first one as a proof of an event has it.
+    let mut sizes = Vec::new();
+    for n in 1..4 {
+        stage.record(&[event(3 * n, "hr", None), event(3 * n + 1, "hr", None)]);
+        stage.get(&["get", "--event", &id(3 * n + 1)], &format!("event-{n}")).ends(0);
+        let request = pb::GetCheckpointRequest::default();
+        let answer = clients.proof.clone().get_checkpoint(request).await.unwrap().into_inner();
+        std::fs::write(stage.path(&format!("note-{n}")), &answer.note).unwrap();
+        sizes.push(answer.size);
+    }
+    let file = |name: &str| stage.path(name).to_str().unwrap().to_owned();
+    let consistency = |from: &str, to: Option<&str>, more: &[&str], out: &str| {
+        let (from, to) = (file(from), to.map(file));
+        let mut words = vec!["consistency", "--from", &from];
+        words.extend(to.iter().flat_map(|to| ["--to", to]));
+        words.extend(more);
+        stage.get(&words, out)
+    };
+    let got = consistency("note-1", Some("note-2"), &["--key", &stage.key], "both").ends(0).json();
+    assert_eq!((&got["proves"], &got["size"]), (&"consistency".into(), &sizes[1].into()), "{got}");
+    assert_eq!(got["goes_on_from"]["size"], sizes[0]);
+    assert_eq!(stage.verify("both").ends(0).json(), got);
+    let newest = consistency("event-1", None, &[], "newest").ends(0).json();
+    assert_eq!((&newest["size"], &newest["goes_on_from"]["size"]), (&sizes[2].into(), &sizes[0].into()));
+    assert_eq!(stage.verify("newest").ends(0).json(), newest);
+
+    // Nothing to prove, nothing to go by, and what would be no proof.
+    consistency("note-3", None, &[], "none").ends(1);
+    consistency("note-2", Some("note-1"), &[], "none").ends(2);
+    consistency("nowhere", None, &[], "none").ends(1);
+    consistency("private", None, &[], "none").ends(3);
+    let other = stage.path("other");
+    let stranger = say(&["key", "generate", "--out", other.to_str().unwrap(), "-o", "json"]).ends(0).json();
+    consistency("note-1", None, &["--key", stranger["key"].as_str().unwrap()], "none").ends(3);
+    let lie =
+        Between { consistency: Arc::new(|answer| answer.hashes[0][5] ^= 1), ..Between::new(&clients.proof) };
+    let address = format!("http://{}", lie.serve_at().await);
+    let [from, to, out] = ["note-1", "note-2", "none"].map(file);
+    let words = ["proof", "consistency", "--from", &from, "--to", &to, "--server", &address, "--out", &out];
+    let words = [&words[..], &["-o", "json"]].concat();
+    let told = tokio::task::block_in_place(|| say(&words)).ends(3).json();
+    assert!(told["reason"].as_str().unwrap().contains("do not lead"), "{told}");
+    assert!(!stage.path("none").exists());
+
+    // A checkpoint that was never this log's, and a file that was edited.
+    let note = std::fs::read_to_string(stage.path("note-2")).unwrap();
+    let smaller = note.replacen(&format!("\n{}\n", sizes[1]), &format!("\n{}\n", sizes[1] - 1), 1);
+    std::fs::write(stage.path("forged"), smaller).unwrap();
+    consistency("forged", None, &[], "none").ends(3);
+    let bytes = std::fs::read(stage.path("both")).unwrap();
+    for at in (0..bytes.len()).step_by(bytes.len() / 12) {
+        let mut changed = bytes.clone();
+        changed[at] ^= 1;
+        std::fs::write(stage.path("edited"), changed).unwrap();
+        assert_eq!(stage.verify("edited").ends(3).json()["ok"], false);
+    }
+    drop(clients);
+    let server = stage.server;
+    server.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_emitter_that_repeats_its_numbers_has_no_gap_where_there_is_none() {
     let stage = Stage::new();
     let one = |n: u32| event(n, "hr", Some(1));

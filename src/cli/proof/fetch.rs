@@ -62,7 +62,7 @@ pub async fn proven(
     Ok(check_event(answer, &which, keys).map_err(|why| why.to_string()))
 }
 
-fn hashes(hashes: &[Vec<u8>]) -> Result<Vec<Hash>, BadProof> {
+pub(super) fn hashes(hashes: &[Vec<u8>]) -> Result<Vec<Hash>, BadProof> {
     if hashes.len() > HASHES_MAX {
         return Err(BadProof::Malformed("it has more hashes than any proof"));
     }
