@@ -17,8 +17,10 @@
 //! — PREFIX/LEDGER BASE64
 //! ```
 //!
-//! All events of an emitter between two of its numbers are a [`SequenceProof`], two histories of one log a [`Fork`].
+//! All events of an emitter between two of its numbers are a [`SequenceProof`]; that a log went on from one checkpoint to
+//! another is a [`ConsistencyProof`], that it did not a [`Fork`].
 
+mod consistency;
 mod fork;
 mod part;
 mod sequence;
@@ -27,6 +29,7 @@ use crate::checkpoint::{Checkpoint, CheckpointError, VerifierKey};
 use crate::entry::{BadEntry, Header};
 use crate::tree::{self, Hash};
 
+pub use consistency::ConsistencyProof;
 pub use fork::Fork;
 pub use part::Part;
 pub use sequence::{ProvenNumber, ProvenSequence, SEQUENCE_MAX, SequenceProof};
@@ -70,6 +73,9 @@ pub enum BadProof {
         /// Of which emitter.
         emitter: String,
     },
+    /// Two notes of which the larger one is not shown to go on from the smaller one.
+    #[error("the larger checkpoint is not shown to go on from the smaller one: {0}")]
+    Inconsistent(&'static str),
     /// Two notes that can both be true.
     #[error("the two checkpoints do not contradict each other: {0}")]
     NoFork(&'static str),

@@ -18,7 +18,7 @@ use crate::decide::{Decision, decide};
 use crate::entry::{self, Header, IdKey, Record};
 use crate::event::{
     AccountId, Actor, ActorKind, Annotations, Cause, Event, Fact, Recorded, Text, Violation,
-    encode_annotations,
+    encode_annotations, was_sent,
 };
 use crate::guard::Findings;
 use crate::log::{GROUP_BYTES_MAX, GROUP_ENTRIES_MAX, Tail};
@@ -307,7 +307,7 @@ impl Sequencer {
             if header.event_id != event.event_id || header.emitter != event.emitter {
                 continue;
             }
-            if !is_same(bytes, sent) {
+            if !was_sent(bytes, sent) {
                 return Err(Refused::IdTaken { event_id: event.event_id, position: header.position });
             }
             let annotations = crate::event::stored(&header, bytes).annotations;
@@ -483,12 +483,6 @@ pub fn own_event(event_id: Uuid, now: Time, cause: Cause, fact: Fact) -> Event {
         account: None,
         fact,
     }
-}
-
-/// Whether the stored bytes of an event are those that are sent now: what follows them may only be annotations (field
-/// 2000, whose tag is `82 7d`).
-fn is_same(stored: &[u8], sent: &[u8]) -> bool {
-    stored.strip_prefix(sent).is_some_and(|rest| rest.is_empty() || rest.starts_with(&[0x82, 0x7d]))
 }
 
 #[cfg(test)]

@@ -3,18 +3,20 @@
 //! keeps the files.
 
 mod kept;
+mod refine;
 mod remote;
 
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use ledger::audit::{Audit, AuditState, BadState, Bisection, Finding};
-use ledger::checkpoint::{Checkpoint, CheckpointError, LogKeys, Signed};
+use ledger::audit::{Audit, AuditState, BadState, Finding};
+use ledger::checkpoint::{Checkpoint, CheckpointError, LogKeys, Signed, VerifierKey};
 use ledger::proof::Fork;
 use ledger::tiles::TreeStore;
 use ledger::tree::{Frontier, Hash, TreeHead, check_consistency};
-use tonic::Status;
+use sha2::{Digest, Sha256};
 use tonic::transport::Channel;
+use tonic::{Code, Status};
 
 pub use kept::Kept;
 use remote::{GoesOn, Remote};
@@ -49,12 +51,16 @@ impl From<Status> for AuditError {
 pub struct Outcome {
     /// How many entries were known before.
     pub from: u64,
-    /// How many the newest checkpoint covers.
+    /// How many the newest checkpoint covers that one of the keys has signed; as many as before where none came.
     pub to: u64,
     /// How many were taken in.
     pub entries: u64,
     /// The root that was signed over them; none where nothing signed came.
     pub root: Option<Hash>,
+    /// Who signed that.
+    pub signer: Option<VerifierKey>,
+    /// All keys that may have signed something of the log at some time: those given, and those that it led to before.
+    pub keys: LogKeys,
     /// What is wrong, if anything is.
     pub wrong: Option<Wrong>,
     /// Whether the hashes of everything seen before are there: without them, a fork to fewer entries can't be proved.
@@ -70,11 +76,14 @@ pub struct Wrong {
     pub position: Option<u64>,
     /// What proves it to others.
     pub evidence: Option<Fork>,
+    /// The note that contradicts what was seen before, where nothing proves it, as the server gave it: somebody else may be
+    /// able to.
+    pub note: Option<Vec<u8>>,
 }
 
 impl Wrong {
     fn because(reason: impl ToString) -> Self {
-        Self { reason: reason.to_string(), position: None, evidence: None }
+        Self { reason: reason.to_string(), position: None, evidence: None, note: None }
     }
 
     fn at(position: u64, reason: impl ToString) -> Self {
@@ -91,6 +100,12 @@ enum Stop {
 impl From<Wrong> for Stop {
     fn from(wrong: Wrong) -> Self {
         Self::Wrong(wrong.into())
+    }
+}
+
+impl From<Box<Wrong>> for Stop {
+    fn from(wrong: Box<Wrong>) -> Self {
+        Self::Wrong(wrong)
     }
 }
 
@@ -112,7 +127,8 @@ pub type Progress<'a> = &'a (dyn Fn(u64, u64) + Send + Sync);
 /// What an audit works with.
 struct Auditor<'a> {
     remote: Remote,
-    /// The keys that may have signed what was signed at any time, and those that may sign what is new.
+    /// The keys that may have signed what was signed at any time: those given, and those that the log led to; and those that
+    /// may sign what is new.
     all_keys: LogKeys,
     keys: LogKeys,
     state: Option<AuditState>,
@@ -137,10 +153,20 @@ pub async fn audit(
     let newer = state.as_ref().map(|state| kept.told(state.keys(keys))).transpose()?;
     let from = state.as_ref().map_or(0, |state| state.head().size);
     let tree = kept.tree(state.as_ref());
-    let outcome = Outcome { from, to: from, entries: 0, root: None, wrong: None, has_tree: tree.is_some() };
+    let all_keys = state.as_ref().map_or_else(|| keys.clone(), |state| state.all_keys(keys));
+    let outcome = Outcome {
+        from,
+        to: from,
+        entries: 0,
+        root: None,
+        signer: None,
+        keys: all_keys.clone(),
+        wrong: None,
+        has_tree: tree.is_some(),
+    };
     let mut auditor = Auditor {
         remote: Remote::new(client, ledger),
-        all_keys: keys.clone(),
+        all_keys,
         keys: newer.unwrap_or_else(|| keys.clone()),
         state,
         tree,
@@ -166,22 +192,26 @@ impl Auditor<'_> {
     /// What to remember; nothing where nothing is new.
     async fn run(&mut self) -> Result<Option<AuditState>, Stop> {
         let before = self.before();
-        let Some(shown) = self.remote.goes_on(before.size).await? else {
-            return Err(self.went_back().await?.into());
+        let shown = match self.remote.goes_on(before.size).await {
+            Ok(Some(shown)) => shown,
+            Ok(None) => return Err(self.went_back().await.into()),
+            Err(status) if status.code() == Code::NotFound && self.state.is_some() => {
+                return Err(self.gone().into());
+            }
+            Err(status) => return Err(status.into()),
         };
         let (signed, newest) = match self.opened(&self.keys, &shown.note) {
             Ok(signed) => (Some(signed.clone()), signed.checkpoint.tree),
             // What is new may say which key follows; until then the checkpoint is no more than a claim.
-            Err(stop) => (None, self.claimed(&shown, &before).ok_or(stop)?),
+            Err(wrong) => (None, self.claimed(&shown, &before).ok_or(wrong)?),
         };
-        self.outcome.to = newest.size;
-        self.outcome.root = Some(newest.root);
         if let Some(signed) = &signed {
+            self.shows(signed);
             if newest.size < before.size {
-                return Err(self.smaller(signed).into());
+                return Err(self.smaller(signed, &shown.note).into());
             }
             if check_consistency(&shown.hashes, &before, &newest).is_err() {
-                return Err(self.forked(signed, &shown).await?.into());
+                return Err(self.forked(signed, shown).await.into());
             }
             let known = self.state.as_ref().map(|state| &state.signed().key);
             if newest.size == before.size && known == Some(&signed.key) {
@@ -190,13 +220,18 @@ impl Auditor<'_> {
         }
         let audit = self.take_in(newest.size).await?;
         let signed = self.opened(audit.keys(), &shown.note)?;
+        self.shows(&signed);
         match audit.remember(&signed) {
             Some(state) => Ok(Some(state)),
-            None => {
-                let position = self.first_difference(newest.size).await?;
-                Err(self.other_entries(position).into())
-            }
+            None => Err(self.not_covered(newest.size, &shown.note).await.into()),
         }
+    }
+
+    /// Notes what a checkpoint says that one of the keys has signed. What nobody signed is not told of the ledger.
+    fn shows(&mut self, signed: &Signed) {
+        self.outcome.to = signed.checkpoint.tree.size;
+        self.outcome.root = Some(signed.checkpoint.tree.root);
+        self.outcome.signer = Some(signed.key.clone());
     }
 
     /// What a checkpoint says that none of the keys has signed, if it goes on from the last one.
@@ -213,25 +248,35 @@ impl Auditor<'_> {
     }
 
     /// A checkpoint that one of the keys has signed, and no key that was left behind.
-    fn opened(&self, keys: &LogKeys, note: &[u8]) -> Result<Signed, Stop> {
-        keys.open(note).map_err(|error| match self.all_keys.open(note) {
-            Ok(old) => Stop::from(Wrong::because(format!(
-                "the checkpoint is signed by {}, a key that was replaced before the last audit",
-                old.key
-            ))),
-            Err(_) => Wrong::because(error).into(),
+    fn opened(&self, keys: &LogKeys, note: &[u8]) -> Result<Signed, Box<Wrong>> {
+        keys.open(note).map_err(|error| {
+            let wrong = match self.replaced(note) {
+                Some(key) => Wrong::because(format!(
+                    "the checkpoint is signed by {key}, a key that was replaced before the last audit"
+                )),
+                None => Wrong::because(error),
+            };
+            Box::new(Wrong { note: self.worth_keeping(note), ..wrong })
         })
+    }
+
+    /// The key that has signed a note, if it is one that the log has left behind.
+    fn replaced(&self, note: &[u8]) -> Option<VerifierKey> {
+        let used = LogKeys::new(self.state.as_ref()?.used().to_vec()).ok()?;
+        let key = used.open(note).ok()?.key;
+        (!self.keys.all().contains(&key)).then_some(key)
     }
 
     /// Takes in everything from where the last audit ended, up to a size.
     async fn take_in(&mut self, to: u64) -> Result<Audit, Stop> {
         let mut audit = Audit::from(self.state.as_ref(), &self.keys);
-        let mut entries = self.remote.entries(audit.next(), to).await?;
+        let asked = self.remote.entries(audit.next(), to).await;
+        let mut entries = asked.map_err(|status| not_given(audit.next(), status))?;
         while audit.next() < to {
             let first = audit.next();
-            let Some(message) = entries.message().await? else {
-                let reason = format!("the server gives no entry at {first}, which its checkpoint covers");
-                return Err(Wrong::at(first, reason).into());
+            let given = entries.message().await.map_err(|status| not_given(first, status));
+            let Some(message) = given? else {
+                return Err(missing(first).into());
             };
             if message.first_position != first || message.entries.is_empty() {
                 let reason = format!("the server gives other entries than those from {first} on");
@@ -240,9 +285,10 @@ impl Auditor<'_> {
             self.take_some(&mut audit, &message.entries, to).await?;
             (self.progress)(audit.next(), to);
         }
-        match entries.message().await? {
-            Some(_) => Err(self.too_many(to).into()),
-            None => Ok(audit),
+        // All that is due is there. How the stream ends changes nothing about what it is; only more would.
+        match entries.message().await {
+            Ok(Some(_)) => Err(self.too_many(to).into()),
+            Ok(None) | Err(_) => Ok(audit),
         }
     }
 
@@ -259,7 +305,7 @@ impl Auditor<'_> {
             tree.extend(first, &leaves);
         }
         match taken {
-            Err(finding) => Err(self.found(audit, finding).await?.into()),
+            Err(finding) => Err(self.found(audit, finding).await.into()),
             Ok(()) if due < entries.len() => Err(self.too_many(to).into()),
             Ok(()) => Ok(()),
         }
@@ -269,138 +315,19 @@ impl Auditor<'_> {
         let reason = format!("the server gives an entry at {to}, behind those that it was asked for");
         Wrong::at(to, reason)
     }
+}
 
-    /// An entry cannot stand where it does. Where the one before it was changed, it is that which is named.
-    async fn found(&mut self, audit: &Audit, finding: Finding) -> Result<Wrong, Stop> {
-        let position = self.first_difference(audit.next()).await?;
-        match position.filter(|position| *position < finding.position) {
-            Some(position) => Ok(self.other_entries(Some(position))),
-            None => Ok(Wrong::at(finding.position, finding)),
-        }
-    }
+/// An entry that was not given, though a checkpoint covers it.
+fn missing(position: u64) -> Wrong {
+    let reason = format!("the server gives no entry at {position}, which its checkpoint covers");
+    Wrong::at(position, reason)
+}
 
-    fn other_entries(&self, position: Option<u64>) -> Wrong {
-        let reason = match position {
-            Some(position) => format!("the entry at {position} is not the one that the checkpoint covers"),
-            None => {
-                format!("the entries from {} on are not those that the checkpoint covers", self.outcome.from)
-            }
-        };
-        Wrong { position, ..Wrong::because(reason) }
-    }
-
-    /// The first entry that is not the one in the log's own tree, of the first `size` that were taken in, if the server
-    /// proves what it should have been; that at `size`, if all of those are right.
-    async fn first_difference(&mut self, size: u64) -> Result<Option<u64>, Stop> {
-        if self.is_right_up_to(size).await? == Some(true) {
-            return Ok(Some(size));
-        }
-        let mut search = Bisection::between(self.before().size, size);
-        while let Some(size) = search.question() {
-            let Some(same) = self.is_right_up_to(size).await? else { return Ok(None) };
-            search.answer(same);
-        }
-        Ok(Some(search.position()))
-    }
-
-    /// Whether the first `size` entries that were taken in are those of the log; `None` where the server does not prove
-    /// it.
-    async fn is_right_up_to(&mut self, size: u64) -> Result<Option<bool>, Stop> {
-        let ours = self.tree.as_ref().and_then(|tree| tree.head_at(size).ok());
-        let (Some(ours), Some(shown)) = (ours, self.remote.goes_on(size).await?) else { return Ok(None) };
-        let Ok(signed) = self.keys.open(&shown.note) else { return Ok(None) };
-        let theirs = TreeHead { size, root: shown.old_root };
-        let proved = check_consistency(&shown.hashes, &theirs, &signed.checkpoint.tree).is_ok();
-        Ok(proved.then_some(theirs == ours))
-    }
-
-    /// The server has fewer entries than there were.
-    async fn went_back(&mut self) -> Result<Wrong, Stop> {
-        let note = self.remote.checkpoint().await?;
-        let signed = self.opened_by_any(&note)?;
-        self.outcome.to = signed.checkpoint.tree.size;
-        self.outcome.root = Some(signed.checkpoint.tree.root);
-        Ok(self.smaller(&signed))
-    }
-
-    fn opened_by_any(&self, note: &[u8]) -> Result<Signed, Stop> {
-        self.all_keys.open(note).map_err(|error| Wrong::because(error).into())
-    }
-
-    /// What a checkpoint says that is no larger than the last one that was seen.
-    fn smaller(&self, signed: &Signed) -> Wrong {
-        let Some(state) = &self.state else { return Wrong::because("the log is empty") };
-        let (then, now) = (state.head(), signed.checkpoint.tree);
-        if now.size >= then.size {
-            return Wrong::because(format!(
-                "the server has fewer than the {} entries that it had, and a checkpoint of {}",
-                then.size, now.size
-            ));
-        }
-        let ours = self.tree.as_ref().and_then(|tree| tree.consistency(now.size, &then).ok());
-        let (same, path) = match ours {
-            Some((head, hashes)) => (Some(head == now), Some((head.root, hashes))),
-            None => (None, None),
-        };
-        let back = format!("the server went back: it had {} entries, and has {}", then.size, now.size);
-        match (same, Fork::between(state.signed(), signed, path)) {
-            (_, Ok(fork)) => Self::fork(state.signed(), signed, fork),
-            (Some(_), Err(_)) => Wrong::because(format!("{back}; these are the first of those that it had")),
-            (None, Err(_)) => {
-                Wrong::because(format!("{back}; whether these are the first of them is not known"))
-            }
-        }
-    }
-
-    fn fork(before: &Signed, now: &Signed, fork: Fork) -> Wrong {
-        let reason = format!(
-            "the log has forked: its checkpoint of {} entries contradicts the one of {} entries that it signed before",
-            now.checkpoint.tree.size, before.checkpoint.tree.size
-        );
-        Wrong { evidence: Some(fork), ..Wrong::because(reason) }
-    }
-
-    /// A checkpoint of as many entries or more that was not shown to go on from the last one that was seen.
-    async fn forked(&mut self, signed: &Signed, shown: &GoesOn) -> Result<Wrong, Stop> {
-        let unproved = Wrong::because(format!(
-            "the server does not show that its checkpoint of {} entries goes on from the {} that it had",
-            signed.checkpoint.tree.size, self.outcome.from
-        ));
-        let Some(before) = self.state.as_ref().map(|state| state.signed().clone()) else {
-            return Ok(unproved);
-        };
-        if let Ok(fork) = Fork::between(&before, signed, Some((shown.old_root, shown.hashes.clone()))) {
-            return Ok(Self::fork(&before, signed, fork));
-        }
-        // It shows nothing; then its own entries may.
-        let path = self.path_of_theirs(before.checkpoint.tree.size, &signed.checkpoint.tree).await?;
-        match Fork::between(&before, signed, path) {
-            Ok(fork) => Ok(Self::fork(&before, signed, fork)),
-            Err(_) => Ok(unproved),
-        }
-    }
-
-    /// The root that the server's tree had at a size, and what leads from it to the whole, made from all its entries.
-    async fn path_of_theirs(
-        &mut self,
-        size: u64,
-        whole: &TreeHead,
-    ) -> Result<Option<(Hash, Vec<Hash>)>, Stop> {
-        let dir = tempfile::tempdir().map_err(|e| AuditError::File("a temporary directory".to_owned(), e))?;
-        let tree = kept::tree_in(dir.path(), &[]);
-        let mut entries = self.remote.entries(0, whole.size).await?;
-        while tree.head().size < whole.size {
-            let Some(message) = entries.message().await? else { break };
-            let first = tree.head().size;
-            if message.first_position != first || message.entries.is_empty() {
-                break;
-            }
-            let leaves: Vec<Hash> = message.entries.iter().map(|entry| ledger::tree::leaf(entry)).collect();
-            tree.extend(first, &leaves);
-            (self.progress)(tree.head().size, whole.size);
-        }
-        let path = if tree.head() == *whole { tree.consistency(size, whole).ok() } else { None };
-        Ok(path.map(|(head, hashes)| (head.root, hashes)))
+/// The same, where the server says that there is none; any other error says nothing.
+fn not_given(position: u64, status: Status) -> Stop {
+    match status.code() {
+        Code::NotFound | Code::OutOfRange => missing(position).into(),
+        _ => status.into(),
     }
 }
 
@@ -408,6 +335,14 @@ impl Auditor<'_> {
 #[must_use]
 pub fn evidence_beside(state: &std::path::Path) -> PathBuf {
     kept::beside(state, ".evidence")
+}
+
+/// Where a note goes that contradicts what was seen before, with nothing to prove it: beside the state, each under a name of
+/// its own, so that none of them is lost for another.
+#[must_use]
+pub fn note_beside(state: &std::path::Path, note: &[u8]) -> PathBuf {
+    let digest = hex::encode(Sha256::digest(note));
+    kept::beside(state, &format!(".checkpoint-{}", digest.get(..16).unwrap_or(&digest)))
 }
 
 /// Whether a key is that of a ledger: the name of a log ends with the ledger's.

@@ -9,8 +9,11 @@ use tonic::{Code, Status, Streaming};
 use crate::wire::pb;
 use crate::wire::pb::proof_service_client::ProofServiceClient;
 
-/// The largest message that is taken, in bytes.
-const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// The largest message that is taken, in bytes: servers send entries by the half MiB.
+const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// No proof of consistency has more hashes.
+const HASHES_MAX: usize = 96;
 
 /// How long a server may say nothing.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -57,11 +60,11 @@ impl Remote {
 
     /// How the log goes on from a size; `None` where it has not so many entries.
     pub(super) async fn goes_on(&mut self, old_size: u64) -> Result<Option<GoesOn>, Status> {
-        let request = pb::ProveConsistencyRequest { ledger: self.ledger.clone(), old_size };
+        let request = pb::ProveConsistencyRequest { ledger: self.ledger.clone(), old_size, new_size: None };
         match in_time(self.client.prove_consistency(request)).await {
             Ok(answer) => {
-                let pb::ProveConsistencyResponse { old_root, hashes, note } = answer.into_inner();
-                let hashes = hashes.iter().map(|bytes| hash(bytes)).collect();
+                let pb::ProveConsistencyResponse { old_root, hashes, note, .. } = answer.into_inner();
+                let hashes = hashes.iter().take(HASHES_MAX + 1).map(|bytes| hash(bytes)).collect();
                 Ok(Some(GoesOn { old_root: hash(&old_root), hashes, note }))
             }
             Err(status) if status.code() == Code::OutOfRange => Ok(None),

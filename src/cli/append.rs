@@ -1,12 +1,13 @@
 //! `append`: events in the product's JSON form, one a line, into a ledger.
 
+mod receipts;
+
 use std::fs::File;
-use std::io::{BufRead, BufReader, ErrorKind, Read};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use ledger::event::to_message;
-use ledger::proof::Proof;
 use serde::Serialize;
 use tokio::sync::mpsc;
 
@@ -15,12 +16,10 @@ use super::connect::Server;
 use super::exit::{Exit, Failure};
 use super::moment::in_full;
 use super::print::{List, Printer, Shown, counted};
-use super::proof;
 use super::token::some;
 use crate::json::event_from_json;
-use crate::whole;
 use crate::wire::pb;
-use crate::wire::pb::prove_inclusion_request::Which;
+use receipts::Receipts;
 
 /// The most events of one request.
 const BATCH_EVENTS_MAX: usize = 500;
@@ -45,6 +44,9 @@ pub struct Append {
     /// POSITION.tlog-proof (`tokenledger proof verify` checks it)
     #[arg(long, value_name = "DIR", conflicts_with = "validate_only")]
     receipts: Option<PathBuf>,
+    /// The ledger's public key, or a file that has it: to check the signatures of the receipts at once as well
+    #[arg(long, value_name = "KEY", requires = "receipts")]
+    key: Vec<String>,
 }
 
 /// What became of an event, as it is printed.
@@ -136,6 +138,8 @@ impl Append {
     /// Where the file cannot be read, a line is no event, or the server cannot be asked. What stands before such a
     /// line is recorded, unless all or nothing was asked for.
     pub async fn run(self, global: &Global, printer: &mut Printer) -> Result<Exit, Failure> {
+        let mut receipts =
+            self.receipts.as_deref().map(|dir| Receipts::into(dir, &self.key, global)).transpose()?;
         let server = Server::reach(global).await?;
         let mut lines = lines_of(&self.file)?;
         let mut list = printer.list();
@@ -150,13 +154,14 @@ impl Append {
                     "all or nothing takes at most {ATOMIC_EVENTS_MAX} events"
                 )));
             }
-            refused += self.send(&server, batch, &mut list).await?;
+            refused += self.send(&server, batch, &mut list, receipts.as_mut()).await?;
             if stopped? {
                 break;
             }
         }
         list.end(|count| format!("{}, {refused} refused", counted(count, "event")))?;
-        Ok(if refused == 0 { Exit::Done } else { Exit::Failed })
+        let receipts = receipts.map_or(Exit::Done, |receipts| receipts.end(printer));
+        Ok(if refused == 0 || receipts == Exit::Unverified { receipts } else { Exit::Failed })
     }
 
     /// Sends a batch, prints what became of it, and counts what was refused.
@@ -165,6 +170,7 @@ impl Append {
         server: &Server,
         events: Vec<pb::Event>,
         list: &mut List<'_, Answer>,
+        receipts: Option<&mut Receipts>,
     ) -> Result<u64, Failure> {
         if events.is_empty() {
             return Ok(0);
@@ -180,42 +186,23 @@ impl Append {
         };
         let answer = server.append().append_batch(request).await.map_err(|e| server.failure(e))?.into_inner();
         let mut results = answer.results.into_iter().map(|result| result.result);
-        let (mut refused, mut positions) = (0, Vec::new());
+        let (mut refused, mut recorded) = (0, Vec::new());
         for event in &events {
-            let answer = Answer::new(event, results.next().flatten());
+            let result = results.next().flatten();
+            if let Some(pb::append_result::Result::Accepted(accepted)) = &result {
+                recorded.extend(accepted.receipt.clone().map(|receipt| (event, receipt)));
+            }
+            let answer = Answer::new(event, result);
             refused += u64::from(answer.refused.is_some());
-            positions.extend(answer.position);
             list.push(&answer)?;
         }
-        if let Some(dir) = &self.receipts {
-            let written = write_receipts(server, dir, &positions).await;
-            written.map_err(|why| {
-                Failure::Failed(format!("the events are recorded, but a receipt is not: {why}"))
-            })?;
+        if let Some(receipts) = receipts {
+            for (event, receipt) in recorded {
+                receipts.fetch(server, event, &receipt).await;
+            }
         }
         Ok(refused)
     }
-}
-
-/// Writes the receipts of events. One that is there already is as good.
-async fn write_receipts(server: &Server, dir: &Path, positions: &[u64]) -> Result<(), Failure> {
-    std::fs::create_dir_all(dir).map_err(|e| Failure::at(dir, &e))?;
-    for position in positions {
-        let path = dir.join(format!("{position}.tlog-proof"));
-        let which = Which::Position(*position);
-        let (bytes, _) = proof::event(server, which, None).await?.map_err(Failure::Failed)?;
-        match whole::create(&path, &bytes) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists && is_of_same_entry(&path, &bytes) => {}
-            written => written.map_err(|error| Failure::at(&path, &error))?,
-        }
-    }
-    Ok(())
-}
-
-fn is_of_same_entry(path: &Path, bytes: &[u8]) -> bool {
-    let entry = |bytes: &[u8]| Proof::parse(bytes).ok().map(|proof| proof.entry);
-    let there = std::fs::read(path).unwrap_or_default();
-    entry(&there).is_some_and(|there| Some(there) == entry(bytes))
 }
 
 /// A line, or why there is none.

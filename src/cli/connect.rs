@@ -21,6 +21,11 @@ pub const DEFAULT_SERVER: &str = "http://127.0.0.1:7420";
 pub const PAGE_MAX: u32 = 1_000;
 /// The largest answer that is taken, in bytes: a page of the largest entries.
 const ANSWER_BYTES_MAX: usize = 128 * 1024 * 1024;
+/// The largest answer that proves one thing: an entry, a note and what leads from one to the other. Whoever asks for proofs
+/// trusts nobody, so nobody makes it use memory either.
+const PROOF_BYTES_MAX: usize = 512 * 1024;
+/// The largest answer that proves a sequence: the largest entries of a group of 256 numbers, and hashes.
+const SEQUENCE_BYTES_MAX: usize = 20 * 1024 * 1024;
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A server that was reached, and the ledger that is asked for.
@@ -65,10 +70,16 @@ impl Server {
         RestoreServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 
-    /// To prove.
+    /// To prove one thing.
     #[must_use]
     pub fn proof(&self) -> ProofServiceClient<Channel> {
-        ProofServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
+        ProofServiceClient::new(self.channel.clone()).max_decoding_message_size(PROOF_BYTES_MAX)
+    }
+
+    /// To prove a sequence.
+    #[must_use]
+    pub fn sequences(&self) -> ProofServiceClient<Channel> {
+        ProofServiceClient::new(self.channel.clone()).max_decoding_message_size(SEQUENCE_BYTES_MAX)
     }
 
     /// To look after ledgers.

@@ -109,16 +109,27 @@ impl ProofService for Proof {
         let request = request.into_inner();
         let ledger = existing(&self.ledgers, &request.ledger)?;
         let (entries, old) = (ledger.reader.log().tail().next.0, request.old_size);
-        if old > entries {
-            return Err(beyond(entries, old));
+        let new = request.new_size.unwrap_or(old);
+        if new < old {
+            return Err(invalid("invalid_request", "field `new_size` is lower than `old_size`"));
         }
-        let issued = issued(&ledger, old.max(1)).await?;
-        let (tree, head) = (Arc::clone(ledger.notary.tree()), issued.tree);
-        let (old, hashes) = on_a_thread(move || tree.consistency(old, &head)).await?;
+        if new > entries {
+            return Err(beyond(entries, new));
+        }
+        // Nothing is shown that no checkpoint covers.
+        let issued = issued(&ledger, new.max(1)).await?;
+        let (tree, newest) = (Arc::clone(ledger.notary.tree()), issued.tree);
+        let (old, head, hashes) = on_a_thread(move || {
+            let head = request.new_size.map_or(Ok(newest), |size| tree.head_at(size))?;
+            let (old, hashes) = tree.consistency(old, &head)?;
+            Ok((old, head, hashes))
+        })
+        .await?;
         Ok(Response::new(pb::ProveConsistencyResponse {
             old_root: old.root.to_vec(),
             hashes: hashes.iter().map(|hash| hash.to_vec()).collect(),
-            note: issued.note.to_vec(),
+            note: if request.new_size.is_none() { issued.note.to_vec() } else { Vec::new() },
+            new_root: head.root.to_vec(),
         }))
     }
 

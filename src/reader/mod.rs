@@ -64,6 +64,12 @@ pub enum AskError {
         /// How many were asked for.
         wanted: u64,
     },
+    /// Too many events of an emitter have the same numbers.
+    #[error(
+        "too many events of this emitter repeat the numbers around {0} to say whether one of them has it: prove the event \
+         that is meant by its id"
+    )]
+    Crowded(u64),
     /// The server is going down.
     #[error("the server is shutting down; try again")]
     Closing,

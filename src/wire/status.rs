@@ -126,6 +126,7 @@ impl From<AskError> for Status {
             AskError::NotFound(_) => (Code::NotFound, "not_found"),
             AskError::Ambiguous { .. } => (Code::FailedPrecondition, "handle_ambiguous"),
             AskError::Invalid(_) => (Code::InvalidArgument, "invalid_request"),
+            AskError::Crowded(_) => (Code::ResourceExhausted, "numbers_repeated"),
             AskError::Behind { .. } => (Code::Unavailable, "projection_behind"),
             AskError::Closing => (Code::Unavailable, "shutting_down"),
         };

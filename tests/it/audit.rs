@@ -1,10 +1,8 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use ledger::audit::AuditState;
 use ledger::checkpoint::{LogKeys, PrivateKey};
 use ledger::entry;
@@ -14,13 +12,10 @@ use tempfile::TempDir;
 use tokenledger::audit::{AuditError, Kept, Outcome, audit};
 use tokenledger::wire::pb;
 use tokenledger::wire::pb::proof_service_client::ProofServiceClient;
-use tokenledger::wire::pb::proof_service_server::{ProofService, ProofServiceServer};
-use tokio::net::TcpListener;
-use tokio_stream::Stream;
-use tokio_stream::wrappers::TcpListenerStream;
+use tonic::Code;
 use tonic::transport::Channel;
-use tonic::{Request, Response, Status};
 
+use crate::between::{Between, Edit, Fails};
 use crate::binary_harness::{Mortal, Said, Served, data_of, program, say};
 use crate::harness::{Clients, Dice, Server, copy_dir, created, event, key, story};
 
@@ -190,89 +185,6 @@ async fn two_histories_under_one_key_are_proved_by_a_file_whether_shorter_as_lon
     server.check().await;
 }
 
-/// What somebody between the server and the auditor changes.
-type Edit = Arc<dyn Fn(u64, &mut Vec<Vec<u8>>) + Send + Sync>;
-
-/// Somebody between the server and the auditor.
-#[derive(Clone)]
-struct Between {
-    server: ProofServiceClient<Channel>,
-    entries: Edit,
-    consistency: Arc<dyn Fn(&mut pb::ProveConsistencyResponse) + Send + Sync>,
-}
-
-impl Between {
-    fn new(server: &ProofServiceClient<Channel>) -> Self {
-        Self { server: server.clone(), entries: Arc::new(|_, _| {}), consistency: Arc::new(|_| {}) }
-    }
-
-    /// A client of it.
-    async fn serve(self) -> ProofServiceClient<Channel> {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address: SocketAddr = listener.local_addr().unwrap();
-        let served = tonic::transport::Server::builder().add_service(ProofServiceServer::new(self));
-        tokio::spawn(served.serve_with_incoming(TcpListenerStream::new(listener)));
-        ProofServiceClient::connect(format!("http://{address}")).await.unwrap()
-    }
-}
-
-#[tonic::async_trait]
-impl ProofService for Between {
-    async fn get_checkpoint(
-        &self,
-        request: Request<pb::GetCheckpointRequest>,
-    ) -> Result<Response<pb::GetCheckpointResponse>, Status> {
-        self.server.clone().get_checkpoint(request.into_inner()).await
-    }
-
-    async fn prove_inclusion(
-        &self,
-        request: Request<pb::ProveInclusionRequest>,
-    ) -> Result<Response<pb::ProveInclusionResponse>, Status> {
-        self.server.clone().prove_inclusion(request.into_inner()).await
-    }
-
-    async fn prove_consistency(
-        &self,
-        request: Request<pb::ProveConsistencyRequest>,
-    ) -> Result<Response<pb::ProveConsistencyResponse>, Status> {
-        let mut answer = self.server.clone().prove_consistency(request.into_inner()).await?.into_inner();
-        (self.consistency)(&mut answer);
-        Ok(Response::new(answer))
-    }
-
-    async fn prove_sequence(
-        &self,
-        request: Request<pb::ProveSequenceRequest>,
-    ) -> Result<Response<pb::ProveSequenceResponse>, Status> {
-        self.server.clone().prove_sequence(request.into_inner()).await
-    }
-
-    type StreamEntriesStream = Pin<Box<dyn Stream<Item = Result<pb::StreamEntriesResponse, Status>> + Send>>;
-
-    async fn stream_entries(
-        &self,
-        request: Request<pb::StreamEntriesRequest>,
-    ) -> Result<Response<Self::StreamEntriesStream>, Status> {
-        let request = request.into_inner();
-        let first = request.from_position;
-        let mut stream = self.server.clone().stream_entries(request).await?.into_inner();
-        let mut entries: Vec<Vec<u8>> = Vec::new();
-        while let Some(message) = stream.message().await? {
-            entries.extend(message.entries.iter().map(|entry| entry.to_vec()));
-        }
-        (self.entries)(first, &mut entries);
-        let mut next = first;
-        let mut messages = Vec::new();
-        for some in entries.chunks(11) {
-            let entries = some.iter().cloned().map(Bytes::from).collect();
-            messages.push(Ok(pb::StreamEntriesResponse { first_position: next, entries }));
-            next += some.len() as u64;
-        }
-        Ok(Response::new(Box::pin(tokio_stream::iter(messages))))
-    }
-}
-
 /// Chains entries anew from one on, as an insider would who can recompute every hash.
 fn relink(entries: &mut [Vec<u8>], from: usize) {
     for n in from.max(1)..entries.len() {
@@ -413,6 +325,154 @@ async fn a_proof_that_proves_nothing_is_not_taken_and_hides_no_fork() {
     server.check().await;
 }
 
+/// What a server may answer instead of what it is asked.
+const ERRORS: [Code; 5] =
+    [Code::Unavailable, Code::Internal, Code::NotFound, Code::OutOfRange, Code::ResourceExhausted];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_error_behind_a_finding_takes_it_back() {
+    let server = Server::start().await;
+    let clients = server.clients().await;
+    some(&clients, 20, "seen").await;
+    let seen = signed(&clients).await;
+    let auditor = Elsewhere::new();
+    auditor.passes(&clients.proof).await;
+    some(&clients, 30, "new").await;
+    let entries = signed(&clients).await;
+    // Relinked up to the end, or with a link that does not fit.
+    for (way, at) in [(5, 7), (6, 29), (0, 12), (7, 9)] {
+        for error in ERRORS {
+            for (call, from) in [("consistency", 1), ("consistency", 3), ("end of entries", 0)] {
+                let edit: Edit = Arc::new(move |_, entries| tamper(way, at, 3, entries));
+                let fails: Fails =
+                    Arc::new(move |name, before| (name == call && before >= from).then_some(error));
+                let between = Between { entries: edit, fails, ..Between::new(&clients.proof) }.serve().await;
+                if (way, call) == (7, "end of entries") {
+                    // The stream breaks off before what is due; nothing is known yet, unless that is all there is.
+                    let ended = auditor.try_audit(between).await;
+                    assert_eq!(ended.is_ok(), matches!(error, Code::NotFound | Code::OutOfRange));
+                    continue;
+                }
+                let outcome = auditor.audit(&between).await;
+                let wrong = outcome.wrong.unwrap_or_else(|| panic!("{way} {error} {call}"));
+                if wrong.position.is_none() {
+                    assert!(wrong.reason.contains("not those that the checkpoint covers"), "{wrong:?}");
+                    keys().open(&wrong.note.unwrap()).unwrap();
+                }
+                assert_eq!((outcome.from, outcome.to), (seen, entries));
+            }
+        }
+    }
+    // That there is none of what its checkpoint covers is a finding; any other error says nothing yet.
+    for error in ERRORS {
+        let fails: Fails = Arc::new(move |name, _| (name == "entries").then_some(error));
+        let between = Between { fails, ..Between::new(&clients.proof) }.serve().await;
+        match auditor.try_audit(between).await {
+            Ok(outcome) => assert_eq!(outcome.wrong.unwrap().position, Some(seen), "{error}"),
+            Err(_) => assert!(!matches!(error, Code::NotFound | Code::OutOfRange), "{error}"),
+        }
+    }
+    // All that is due came before the stream broke: that is enough.
+    let fails: Fails = Arc::new(|name, _| (name == "end of entries").then_some(Code::Internal));
+    let between = Between { fails, ..Between::new(&clients.proof) }.serve().await;
+    assert_eq!(auditor.passes(&between).await, entries - seen);
+
+    // Who says that what was there is not, and nothing more.
+    for error in ERRORS {
+        let fails: Fails = Arc::new(move |name, _| match name {
+            "consistency" => Some(Code::OutOfRange),
+            _ => Some(error),
+        });
+        let between = Between { fails, ..Between::new(&clients.proof) }.serve().await;
+        let wrong = auditor.audit(&between).await.wrong.unwrap();
+        assert!(wrong.reason.contains("fewer") && wrong.evidence.is_none(), "{wrong:?}");
+    }
+    let fails: Fails = Arc::new(|_, _| Some(Code::NotFound));
+    let between = Between { fails, ..Between::new(&clients.proof) }.serve().await;
+    let wrong = auditor.audit(&between).await.wrong.unwrap();
+    assert!(wrong.reason.contains("gone"), "{wrong:?}");
+    // A ledger that was never there is not missed; and where nothing is known to be wrong, an error is one.
+    assert!(Elsewhere::new().try_audit(between).await.is_err());
+    for error in [Code::Unavailable, Code::Internal] {
+        let fails: Fails = Arc::new(move |_, _| Some(error));
+        let between = Between { fails, ..Between::new(&clients.proof) }.serve().await;
+        assert!(auditor.try_audit(between).await.is_err());
+    }
+    drop(clients);
+    server.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fork_that_can_not_be_proved_is_told_all_the_same_and_its_note_is_kept() {
+    let mut server = Server::start().await;
+    let clients = server.clients().await;
+    some(&clients, 20, "common").await;
+    drop(clients);
+    server.stop().await;
+    let common = tempfile::tempdir().unwrap();
+    copy_dir(&server.data(), common.path());
+    server.resume().await;
+    let clients = server.clients().await;
+    some(&clients, 7, "one").await;
+    let entries = signed(&clients).await;
+    let auditor = Elsewhere::new();
+    auditor.passes(&clients.proof).await;
+    let other = Server::start_copy(common.path()).await;
+    let others = other.clients().await;
+    some(&others, 7, "other").await;
+    assert_eq!(signed(&others).await, entries);
+
+    // As long as the one that was seen, and said to be shorter: two notes of one size are proof enough.
+    let shorter: Fails = Arc::new(|name, _| (name == "consistency").then_some(Code::OutOfRange));
+    let between = Between { fails: shorter.clone(), ..Between::new(&others.proof) }.serve().await;
+    assert!(auditor.proves_a_fork(&between).await.path.is_none());
+    let honest = Between { fails: shorter.clone(), ..Between::new(&clients.proof) }.serve().await;
+    let wrong = auditor.audit(&honest).await.wrong.unwrap();
+    assert!(wrong.reason.contains("fewer") && wrong.evidence.is_none(), "{wrong:?}");
+    // Longer, and said to be shorter: its own entries show it.
+    some(&others, 5, "more").await;
+    signed(&others).await;
+    let between = Between { fails: shorter, ..Between::new(&others.proof) }.serve().await;
+    assert!(auditor.proves_a_fork(&between).await.path.is_some());
+
+    let lie: fn(&mut pb::ProveConsistencyResponse) = |answer| answer.hashes.clear();
+    for error in ERRORS {
+        for call in ["entries", "end of entries"] {
+            let fails: Fails = Arc::new(move |name, _| (name == call).then_some(error));
+            let edit: Edit = Arc::new(|_, entries| entries.truncate(20));
+            let between =
+                Between { consistency: Arc::new(lie), entries: edit, fails, ..Between::new(&others.proof) };
+            let outcome = auditor.audit(&between.serve().await).await;
+            let wrong = outcome.wrong.unwrap();
+            assert!(wrong.reason.contains("does not show"), "{wrong:?}");
+            let kept = keys().open(&wrong.note.unwrap()).unwrap();
+            assert_eq!(kept.checkpoint.tree.size, outcome.to);
+        }
+    }
+
+    // The command keeps the note as well, and has no need of room for temporary files to say that something is wrong.
+    let between = Between { consistency: Arc::new(lie), ..Between::new(&others.proof) };
+    let address = between.serve_at().await;
+    let audit = |state: PathBuf| {
+        let mut command = command_at(address, &state);
+        command.env("TMPDIR", "/nowhere/at/all");
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap());
+        async move {
+            let output = output.await.unwrap();
+            let verdict: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+            (output.status.code(), verdict)
+        }
+    };
+    let (code, verdict) = audit(auditor.state()).await;
+    assert_eq!((code, &verdict["ok"], &verdict["evidence"]), (Some(3), &false.into(), &().into()));
+    let kept = std::fs::read(verdict["checkpoint"].as_str().unwrap()).unwrap();
+    keys().open(&kept).unwrap();
+    assert_eq!(audit(auditor.state()).await, (Some(3), verdict), "and the same again");
+    drop((clients, others));
+    other.check().await;
+    server.check().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn another_key_another_log_and_a_key_that_was_replaced_are_refused() {
     let server = Server::start().await;
@@ -422,7 +482,9 @@ async fn another_key_another_log_and_a_key_that_was_replaced_are_refused() {
     let of = |seed: u8| PrivateKey::new("ledger.example.org".parse().unwrap(), &[seed; 32]);
     let public = |seed: u8| of(seed).verifier(&LedgerName::default());
     let auditor = Elsewhere { keys: LogKeys::new(vec![public(8)]).unwrap(), ..Elsewhere::new() };
-    let wrong = auditor.audit(&clients.proof).await.wrong.unwrap();
+    let outcome = auditor.audit(&clients.proof).await;
+    assert_eq!((outcome.to, outcome.root), (0, None), "what nobody signed is not told of the ledger");
+    let wrong = outcome.wrong.unwrap();
     assert!(wrong.reason.contains("not signed by the key"), "{wrong:?}");
     assert!(!auditor.state().exists());
 
@@ -464,8 +526,12 @@ async fn another_key_another_log_and_a_key_that_was_replaced_are_refused() {
 }
 
 fn command(server: &Server, state: &Path) -> std::process::Command {
+    command_at(server.address(), state)
+}
+
+fn command_at(address: SocketAddr, state: &Path) -> std::process::Command {
     let mut command = program();
-    let url = format!("http://{}", server.address());
+    let url = format!("http://{address}");
     let key = key().verifier(&LedgerName::default()).to_string();
     command.args(["audit", "--server", &url, "--key", &key, "-o", "json", "--state"]).arg(state);
     command
@@ -549,6 +615,33 @@ async fn the_command_says_how_it_ended_and_its_evidence_is_checked_by_the_other_
     let (code, proved, _) = verify(&stranger.verifier(&LedgerName::default()).to_string());
     assert_eq!((code, &proved["ok"]), (3, &false.into()), "{proved}");
 
+    // Where evidence can't be written, the verdict and the evidence come out all the same.
+    let with = |path: &Path| {
+        let mut command = command(&other, &auditor.state());
+        command.arg("--evidence").arg(path);
+        run(command)
+    };
+    let (code, verdict, told) = with(&auditor.dir.path().join("no/such/directory"));
+    assert_eq!((code, &verdict["ok"], &verdict["evidence"]), (3, &false.into(), &().into()), "{told}");
+    let (_, printed) = told.split_once("keep this:\n").unwrap();
+    let printed = Fork::parse(printed.strip_suffix('\n').unwrap().as_bytes()).unwrap();
+    printed.verify(&keys()).unwrap();
+    // What is something else is not replaced, and that is said before the audit; an empty file is nothing.
+    let place = auditor.dir.path().join("place");
+    for (there, ends) in [("somebody's notes", 2), ("tokenledger/fork-evidence@v1\n", 2), ("", 3)] {
+        std::fs::write(&place, there).unwrap();
+        let (code, _, told) = with(&place);
+        assert!(code == ends && (code == 3 || told.contains("--evidence")), "{code} {told}");
+        assert_eq!(code == 2, std::fs::read(&place).unwrap() == there.as_bytes());
+    }
+    assert_eq!(with(auditor.dir.path()).0, 2);
+    // A full disk under the standard output takes nothing back either.
+    let mut full = command(&other, &auditor.state());
+    full.stdout(std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap());
+    let full = full.output().unwrap();
+    assert_eq!(full.status.code(), Some(3));
+    assert!(String::from_utf8(full.stderr).unwrap().contains("forked"));
+
     // A server that cannot be reached is no verdict, nor is a damaged state, nor the key of another ledger.
     let mut nowhere = program();
     nowhere.args(["audit", "--server", "http://127.0.0.1:1", "--key", &key, "--state"]).arg(auditor.state());
@@ -608,15 +701,38 @@ async fn who_trusts_the_first_key_follows_the_log_to_the_next_one_and_then_takes
     let other = public(&say(&["key", "generate", "--out", &path("other")]).ends(0));
     audited(&server, &[&other], "d").ends(3);
     let dir = server.stop();
-    // Who has the first key only goes on as if nothing had been: whoever saw the second one is not fooled.
-    let copy = tempfile::tempdir().unwrap();
-    copy_dir(&data_of(&dir), &data_of(&copy));
+    let (copy, forked) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    for copy in [&copy, &forked] {
+        copy_dir(&data_of(&dir), &data_of(copy));
+    }
     let server = serve(dir, &path("second"));
+    some(&server.clients().await, 5, "three").await;
+    signed(&server.clients().await).await;
+    let followed = audited(&server, &[&first], "followed").ends(0).json();
+    assert_eq!((&followed["entries"], &followed["keys"]), (&5.into(), &serde_json::json!([second])));
     server.check().await;
+    // The second key forks: who knows the first one only is told by which key that is to be checked.
+    let server = serve(forked, &path("second"));
+    some(&server.clients().await, 9, "other").await;
+    signed(&server.clients().await).await;
+    let told = audited(&server, &[&first], "followed").ends(3).json();
+    assert_eq!(told["keys"], serde_json::json!([second]), "{told}");
+    let evidence = told["evidence"].as_str().unwrap();
+    say(&["proof", "verify", evidence, "--key", &second]).ends(0);
+    say(&["proof", "verify", evidence, "--key", &first]).ends(3);
+    let written = std::fs::read(evidence).unwrap();
+    some(&server.clients().await, 1, "and more").await;
+    signed(&server.clients().await).await;
+    audited(&server, &[&first], "followed").ends(3);
+    assert_eq!(std::fs::read(evidence).unwrap(), written, "evidence that holds is kept");
+    server.check().await;
+    // Who has the first key only goes on as if nothing had been: whoever saw the second one is not fooled.
     let server = serve(copy, &path("first"));
     some(&server.clients().await, 5, "three").await;
     signed(&server.clients().await).await;
     let told = audited(&server, &[&first], "followed").ends(3).json();
     assert!(told["reason"].as_str().unwrap().contains("replaced"), "{told}");
+    let kept = std::fs::read_to_string(told["checkpoint"].as_str().unwrap()).unwrap();
+    assert!(kept.starts_with("tokenledger.local/default\n"), "{kept}");
     server.check().await;
 }

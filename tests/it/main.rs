@@ -9,6 +9,7 @@
     reason = "a test that fails says where, and is nobody's library"
 )]
 
+mod between;
 mod binary_harness;
 mod harness;
 

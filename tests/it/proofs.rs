@@ -95,6 +95,39 @@ async fn every_event_is_proved_by_position_and_by_id_and_every_checkpoint_goes_o
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn between_any_two_checkpoints_that_somebody_kept_the_log_is_shown_to_have_gone_on() {
+    let server = Server::start().await;
+    let clients = server.clients().await;
+    let mut heads = Vec::new();
+    for n in 0..12 {
+        let position = clients.record(made(&format!("account-{n}"))).await.receipt.unwrap().position;
+        heads.push(checkpoint(&clients, Some(position + 1)).await.tree);
+    }
+    let ask = |old_size: u64, new_size: Option<u64>| {
+        let request = pb::ProveConsistencyRequest { old_size, new_size, ..Default::default() };
+        let mut client = clients.proof.clone();
+        async move { client.prove_consistency(request).await.map(tonic::Response::into_inner) }
+    };
+    for (n, old) in heads.iter().enumerate() {
+        for new in &heads[n..] {
+            let proof = ask(old.size, Some(new.size)).await.unwrap();
+            assert_eq!((&proof.old_root[..], &proof.new_root[..]), (&old.root[..], &new.root[..]));
+            assert_eq!(check_consistency(&hashes(&proof.hashes), old, new), Ok(()));
+            assert!(proof.note.is_empty(), "whoever asks has it");
+        }
+    }
+    let newest = heads.last().unwrap();
+    let proof = ask(3, None).await.unwrap();
+    assert_eq!(proof.new_root, verifier().open(&proof.note).unwrap().tree.root);
+    assert_eq!(ask(5, Some(4)).await.unwrap_err().code(), Code::InvalidArgument);
+    for beyond in [newest.size + 1, u64::MAX] {
+        assert_eq!(ask(3, Some(beyond)).await.unwrap_err().code(), Code::OutOfRange);
+    }
+    drop(clients);
+    server.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_checkpoint_follows_what_is_recorded_and_one_is_signed_at_once_for_who_asks() {
     let mut server = Server::start().await;
     let clients = server.clients().await;

@@ -30,7 +30,7 @@ use crate::tree::{Frontier, TreeHead};
 use crate::types::{LedgerUid, Link, Position, Time};
 
 const FIRST_LINE: &str = "tokenledger/audit-state@v1";
-/// No log has changed its key more often.
+/// How many keys are remembered at most.
 const KEYS_MAX: usize = 64;
 /// The longest state, in bytes.
 const STATE_BYTES_MAX: usize = 64 * 1024;
@@ -69,13 +69,18 @@ pub struct AuditState {
 
 impl AuditState {
     pub(super) fn new(
-        keys: Vec<VerifierKey>,
+        mut keys: Vec<VerifierKey>,
         tail: Tail,
         frontier: Frontier,
         signed: &Signed,
     ) -> Option<Self> {
+        // The first one is what the auditor began with and may still be given; of those behind it, the newest count.
+        let dropped = keys.len().saturating_sub(KEYS_MAX);
+        if dropped > 0 {
+            keys.drain(1..=dropped);
+        }
         let covered = frontier.head() == signed.checkpoint.tree && tail.next.0 == frontier.size();
-        let right = covered && keys.last() == Some(&signed.key) && keys.len() <= KEYS_MAX;
+        let right = covered && keys.last() == Some(&signed.key);
         right.then(|| Self { keys, signed: signed.clone(), tail, frontier })
     }
 
@@ -111,12 +116,30 @@ impl AuditState {
         if key.name() != given.origin() {
             return Err(BadState::Log { expected: given.origin().to_owned(), actual: key.name().to_owned() });
         }
-        let led_here = self.keys.iter().any(|key| given.all().contains(key));
-        match given.from(key) {
-            Some(keys) => Ok(keys),
-            None if led_here => LogKeys::new(vec![key.clone()]).map_err(BadState::Checkpoint),
-            None => Err(BadState::Key(key.to_string())),
+        if let Some(keys) = given.from(key) {
+            return Ok(keys);
         }
+        // The log led here from one of those given: that one is left behind, and those that were never used may follow.
+        let next: Vec<&VerifierKey> = given.all().iter().filter(|key| !self.keys.contains(key)).collect();
+        if next.len() == given.all().len() {
+            return Err(BadState::Key(key.to_string()));
+        }
+        let keys = std::iter::once(key).chain(next).cloned().collect();
+        LogKeys::new(keys).map_err(BadState::Checkpoint)
+    }
+
+    /// The keys that were used so far, the oldest first.
+    #[must_use]
+    pub fn used(&self) -> &[VerifierKey] {
+        &self.keys
+    }
+
+    /// All keys that may have signed something of the log at some time: those that were given, and those that it led to.
+    #[must_use]
+    pub fn all_keys(&self, given: &LogKeys) -> LogKeys {
+        let led_to = self.keys.iter().filter(|key| !given.all().contains(key));
+        let all = given.all().iter().chain(led_to).cloned().collect();
+        LogKeys::new(all).unwrap_or_else(|_| given.clone())
     }
 
     /// The file.

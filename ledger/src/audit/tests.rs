@@ -228,6 +228,36 @@ fn a_key_that_the_log_says_follows_is_followed_and_remembered_and_no_other_is() 
 }
 
 #[test]
+fn a_key_that_was_given_and_not_used_yet_may_follow_where_the_log_led_away_from_the_other_one() {
+    let audit = walked(&honest(5)).unwrap();
+    // By key 1 first, then by key 2.
+    let first = audit.remember(&signed(1, audit.head())).unwrap();
+    let audit = Audit::from(Some(&first), &keys(&[1, 2]));
+    let state = audit.remember(&signed(2, audit.head())).unwrap();
+    assert_eq!(state.used(), keys(&[1, 2]).all());
+    assert_eq!(state.keys(&keys(&[1, 9])), Ok(keys(&[2, 9])));
+    assert_eq!(state.keys(&keys(&[9, 1])), Ok(keys(&[2, 9])));
+    assert_eq!(state.keys(&keys(&[1])), Ok(keys(&[2])));
+    assert!(matches!(state.keys(&keys(&[9, 8])), Err(BadState::Key(_))));
+    assert_eq!(state.all_keys(&keys(&[1, 9])), keys(&[1, 9, 2]));
+}
+
+#[test]
+fn however_often_the_key_is_changed_the_first_one_and_the_last_ones_are_remembered() {
+    let seeds: Vec<u8> = (1..=150).collect();
+    let mut audit = walked(&honest(5)).unwrap();
+    let mut state = audit.remember(&signed(1, audit.head())).unwrap();
+    for pair in seeds.windows(2) {
+        audit = Audit::from(Some(&state), &keys(pair));
+        state = audit.remember(&signed(pair[1], audit.head())).unwrap();
+        assert_eq!(AuditState::parse(&state.to_bytes()).as_ref(), Ok(&state));
+    }
+    assert_eq!(state.used().len(), 64);
+    assert_eq!(state.keys(&keys(&[1])), Ok(keys(&[150])));
+    assert_eq!(state.keys(&keys(&[149])), Ok(keys(&[150])));
+}
+
+#[test]
 fn no_bit_of_a_state_can_be_changed() {
     let audit = walked(&honest(21)).unwrap();
     let file = audit.remember(&signed(1, audit.head())).unwrap().to_bytes();

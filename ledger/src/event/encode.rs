@@ -93,6 +93,13 @@ pub fn put_head(out: &mut Vec<u8>, field: u32, bytes: usize) {
     encode_varint(bytes as u64, out);
 }
 
+/// Whether the stored bytes of an event are those of what was sent, as [`encode_sent`] has it: what follows them may only be
+/// annotations (field 2000, whose tag is `82 7d`).
+#[must_use]
+pub fn was_sent(stored: &[u8], sent: &[u8]) -> bool {
+    stored.strip_prefix(sent).is_some_and(|rest| rest.is_empty() || rest.starts_with(&[0x82, 0x7d]))
+}
+
 /// The bytes that follow those of [`encode_sent`] in an entry; none where the ledger has nothing to add.
 #[must_use]
 pub fn encode_annotations(annotations: &Annotations) -> Vec<u8> {

@@ -19,7 +19,7 @@ pub use decode::{Invalid, parse, stored};
 pub use encode::{
     account_kind_message, actor_message, annotations_message, delimited_bytes, difference_message,
     encode_annotations, encode_sent, expiry_message, outcome_message, put_delimited, put_head,
-    revocation_message, timestamp, to_message,
+    revocation_message, timestamp, to_message, was_sent,
 };
 pub use kind::Kind;
 pub use names::{

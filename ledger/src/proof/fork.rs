@@ -23,14 +23,12 @@
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 
-use super::part::{parse_hash, parse_hashes, put_hashes};
-use super::{BadProof, NOTE_BYTES_MAX};
+use super::BadProof;
+use super::part::{CONSISTENCY_HASHES_MAX, Two, open, parse_hash, parse_hashes, put_hashes};
 use crate::checkpoint::{LogKeys, Signed};
 use crate::tree::{Hash, TreeHead, check_consistency};
 
 const FIRST_LINE: &str = "tokenledger/fork-evidence@v1";
-/// No proof of consistency has more hashes.
-const HASHES_MAX: usize = 96;
 
 /// Two notes of a log that cannot both be true, and what shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,23 +78,12 @@ impl Fork {
     /// # Errors
     /// [`BadProof::Malformed`].
     pub fn parse(file: &[u8]) -> Result<Self, BadProof> {
-        let malformed = BadProof::Malformed;
-        if file.len() > 3 * NOTE_BYTES_MAX {
-            return Err(malformed("it is longer than any"));
+        let Two { lines: path, smaller, larger } = Two::parse(file, FIRST_LINE)?;
+        let fork = Self { smaller, larger, path: path.map(parse_path).transpose()? };
+        match fork.to_bytes() == file {
+            true => Ok(fork),
+            false => Err(BadProof::Malformed("it says the same in another way")),
         }
-        let text = std::str::from_utf8(file).map_err(|_| malformed("it is not text"))?;
-        // Neither the text of a checkpoint nor its signatures have a blank line in them.
-        let mut sections = text.splitn(4, "\n\n");
-        let mut next = || sections.next().ok_or(malformed("it has not two checkpoints"));
-        let (head, text, signature, larger) = (next()?, next()?, next()?, next()?);
-        let (first, path) = head.split_once('\n').map_or((head, None), |(first, path)| (first, Some(path)));
-        if first != FIRST_LINE {
-            return Err(malformed("its first line is not `tokenledger/fork-evidence@v1`"));
-        }
-        let path = path.map(parse_path).transpose()?;
-        let smaller = format!("{text}\n\n{signature}\n").into_bytes();
-        let fork = Self { smaller, larger: larger.as_bytes().to_vec(), path };
-        if fork.to_bytes() == file { Ok(fork) } else { Err(malformed("it says the same in another way")) }
     }
 
     /// Checks it with the keys that identify the log, and nothing else: the two checkpoints.
@@ -138,19 +125,11 @@ fn order(signed: &Signed) -> (u64, Hash) {
     (signed.checkpoint.tree.size, signed.checkpoint.tree.root)
 }
 
-/// A note with the signature of one of the keys, and no other.
-fn open(keys: &LogKeys, note: &[u8]) -> Result<Signed, BadProof> {
-    keys.try_each(|key| {
-        let checkpoint = key.open_alone(note)?;
-        Ok(Signed { checkpoint, key: key.clone(), note: note.to_vec() })
-    })
-}
-
 fn parse_path(text: &str) -> Result<(Hash, Vec<Hash>), BadProof> {
     let mut lines = text.split('\n');
     let old = lines.next().and_then(|line| parse_hash(line.strip_prefix("old ")?));
     let old = old.ok_or(BadProof::Malformed("its line `old` holds no hash"))?;
-    Ok((old, parse_hashes(lines, HASHES_MAX)?))
+    Ok((old, parse_hashes(lines, CONSISTENCY_HASHES_MAX)?))
 }
 
 #[cfg(test)]

@@ -2,12 +2,15 @@
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 
-use super::BadProof;
+use super::{BadProof, NOTE_BYTES_MAX};
+use crate::checkpoint::{LogKeys, Signed};
 use crate::entry::{self, ENTRY_BYTES_MAX, Header};
 use crate::tree::{self, Hash, TreeHead, check_inclusion};
 
-/// No proof has more hashes.
+/// No proof of an entry has more hashes.
 const HASHES_MAX: usize = 64;
+/// No proof of consistency has more hashes.
+pub(super) const CONSISTENCY_HASHES_MAX: usize = 96;
 
 /// An entry, and what shows that a tree has it. In a file these are the lines `extra`, `index` and one for each hash.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +56,45 @@ impl Part {
         }
         Ok((header, event.to_vec()))
     }
+}
+
+/// A file with two notes at its end.
+pub(super) struct Two<'a> {
+    /// The lines before them without the first, if there are more.
+    pub(super) lines: Option<&'a str>,
+    /// The note that comes first.
+    pub(super) smaller: Vec<u8>,
+    /// The other one.
+    pub(super) larger: Vec<u8>,
+}
+
+impl<'a> Two<'a> {
+    /// Reads one that begins with this line.
+    pub(super) fn parse(file: &'a [u8], first_line: &str) -> Result<Self, BadProof> {
+        let malformed = BadProof::Malformed;
+        if file.len() > 3 * NOTE_BYTES_MAX {
+            return Err(malformed("it is longer than any"));
+        }
+        let text = std::str::from_utf8(file).map_err(|_| malformed("it is not text"))?;
+        // Neither the text of a checkpoint nor its signatures have a blank line in them.
+        let mut sections = text.splitn(4, "\n\n");
+        let mut next = || sections.next().ok_or(malformed("it has not two checkpoints"));
+        let (head, text, signature, larger) = (next()?, next()?, next()?, next()?);
+        let (first, lines) = head.split_once('\n').map_or((head, None), |(first, rest)| (first, Some(rest)));
+        if first != first_line {
+            return Err(malformed("its first line is that of something else"));
+        }
+        let smaller = format!("{text}\n\n{signature}\n").into_bytes();
+        Ok(Self { lines, smaller, larger: larger.as_bytes().to_vec() })
+    }
+}
+
+/// A note with the signature of one of the keys, and no other.
+pub(super) fn open(keys: &LogKeys, note: &[u8]) -> Result<Signed, BadProof> {
+    keys.try_each(|key| {
+        let checkpoint = key.open_alone(note)?;
+        Ok(Signed { checkpoint, key: key.clone(), note: note.to_vec() })
+    })
 }
 
 /// Hashes, one a line.

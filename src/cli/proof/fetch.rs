@@ -14,8 +14,11 @@ use crate::cli::exit::Failure;
 use crate::wire::pb;
 use crate::wire::pb::prove_inclusion_request::Which;
 
+/// No proof has more hashes.
+const HASHES_MAX: usize = 96;
+
 /// The bytes of a file and what it proves, or why what the server sent proves nothing.
-pub type Checked = Result<(Vec<u8>, Proved), String>;
+pub(super) type Checked = Result<(Vec<u8>, Proved), String>;
 
 /// Which event is meant.
 pub(super) fn which(event: Option<Uuid>, emitter: Option<&Emitter>, position: Option<u64>) -> Which {
@@ -29,7 +32,7 @@ pub(super) fn which(event: Option<Uuid>, emitter: Option<&Emitter>, position: Op
 }
 
 /// The checkpoint of a note with the log's own signature alone, which is checked where there are keys.
-fn opened(note: &[u8], keys: Option<&LogKeys>) -> Result<(Checkpoint, Vec<u8>), CheckpointError> {
+pub(super) fn opened(note: &[u8], keys: Option<&LogKeys>) -> Result<(Checkpoint, Vec<u8>), CheckpointError> {
     match keys {
         Some(keys) => keys.open(note).map(|signed| (signed.checkpoint, signed.note)),
         None => without_cosignatures(note),
@@ -40,13 +43,29 @@ fn opened(note: &[u8], keys: Option<&LogKeys>) -> Result<(Checkpoint, Vec<u8>), 
 ///
 /// # Errors
 /// Where the server cannot be asked, or has no such event.
-pub async fn event(server: &Server, which: Which, keys: Option<&LogKeys>) -> Result<Checked, Failure> {
+pub(super) async fn event(server: &Server, which: Which, keys: Option<&LogKeys>) -> Result<Checked, Failure> {
+    let proven = proven(server, which, keys).await?;
+    Ok(proven.map(|(proof, proven)| (proof.to_bytes(), Proved::event(&proven))))
+}
+
+/// The same, as what can be looked at; or why what the server sent proves nothing.
+///
+/// # Errors
+/// As [`event`].
+pub async fn proven(
+    server: &Server,
+    which: Which,
+    keys: Option<&LogKeys>,
+) -> Result<Result<(Proof, Proven), String>, Failure> {
     let request = pb::ProveInclusionRequest { ledger: server.ledger(), which: Some(which.clone()) };
     let answer = server.proof().prove_inclusion(request).await.map_err(|e| server.failure(e))?.into_inner();
     Ok(check_event(answer, &which, keys).map_err(|why| why.to_string()))
 }
 
-fn hashes(hashes: &[Vec<u8>]) -> Result<Vec<Hash>, BadProof> {
+pub(super) fn hashes(hashes: &[Vec<u8>]) -> Result<Vec<Hash>, BadProof> {
+    if hashes.len() > HASHES_MAX {
+        return Err(BadProof::Malformed("it has more hashes than any proof"));
+    }
     let hash = |bytes: &Vec<u8>| bytes.as_slice().try_into().ok();
     hashes.iter().map(hash).collect::<Option<_>>().ok_or(BadProof::Malformed("one of its hashes is none"))
 }
@@ -55,7 +74,7 @@ fn check_event(
     answer: pb::ProveInclusionResponse,
     which: &Which,
     keys: Option<&LogKeys>,
-) -> Result<(Vec<u8>, Proved), BadProof> {
+) -> Result<(Proof, Proven), BadProof> {
     let (checkpoint, note) = opened(&answer.note, keys)?;
     let pb::ProveInclusionResponse { position, entry, .. } = answer;
     let part = Part { entry, position, hashes: hashes(&answer.hashes)? };
@@ -72,11 +91,25 @@ fn check_event(
     }
     let Part { entry, position, hashes } = part;
     let proof = Proof { entry, position, hashes, note };
-    let bytes = proof.to_bytes();
-    if Proof::parse(&bytes)? != proof {
+    if Proof::parse(&proof.to_bytes())? != proof {
         return Err(BadProof::Malformed("it can't be written as a file"));
     }
-    Ok((bytes, Proved::event(&Proven { checkpoint, header, event })))
+    Ok((proof, Proven { checkpoint, header, event }))
+}
+
+/// What a file proves of an event: to whoever has these keys, or, without any, if its checkpoint is the log's.
+///
+/// # Errors
+/// [`BadProof`].
+pub fn holds(file: &[u8], keys: Option<&LogKeys>) -> Result<Proof, BadProof> {
+    let proof = Proof::parse(file)?;
+    let (checkpoint, note) = opened(&proof.note, keys)?;
+    if note != proof.note {
+        return Err(BadProof::Checkpoint(CheckpointError::OtherSignatures));
+    }
+    let part = Part { entry: proof.entry.clone(), position: proof.position, hashes: proof.hashes.clone() };
+    part.check(&checkpoint.tree)?;
+    Ok(proof)
 }
 
 /// The proof that no number of an emitter is missing between two.
@@ -105,9 +138,13 @@ pub(super) async fn sequence(
             size,
         };
         let answer =
-            server.proof().prove_sequence(request).await.map_err(|e| server.failure(e))?.into_inner();
+            server.sequences().prove_sequence(request).await.map_err(|e| server.failure(e))?.into_inner();
         if size.is_none() {
             (note, size) = (answer.note, Some(answer.size));
+        }
+        let due = (to - from + 1).saturating_sub(parts.len() as u64);
+        if answer.entries.len() as u64 > due {
+            return Ok(Err("the server proves more numbers than it was asked for".to_owned()));
         }
         if answer.entries.is_empty() {
             return Ok(Err("the server proves none of the numbers that are due".to_owned()));

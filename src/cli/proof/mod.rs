@@ -1,5 +1,6 @@
 //! `proof`: files that prove what stands in a ledger to whoever has its public key.
 
+mod consistency;
 mod fetch;
 mod shown;
 
@@ -17,7 +18,8 @@ use super::print::Printer;
 use super::vkeys;
 use crate::whole;
 
-pub use fetch::{Checked, event};
+use fetch::Checked;
+pub use fetch::{holds, proven};
 pub use shown::Proved;
 
 /// Files that prove what stands in a ledger, to people who trust nobody
@@ -31,6 +33,7 @@ pub struct Proofs {
 enum Command {
     Get(Get),
     Sequence(Sequence),
+    Consistency(Consistency),
     Verify(Verify),
 }
 
@@ -72,6 +75,22 @@ struct Sequence {
     into: Destination,
 }
 
+/// Fetches the proof that a log went on from one checkpoint to another, as one file
+///
+/// That nothing which the first one covers was changed, taken away or put in until the second one. The file holds both of
+/// them, and needs nothing else to be checked but the ledger's public key.
+#[derive(Debug, Args)]
+struct Consistency {
+    /// The file with the first checkpoint: a signed note, or a proof of an event that holds it
+    #[arg(long, value_name = "FILE")]
+    from: PathBuf,
+    /// The file with the second one, which has more entries; without it, the server's newest
+    #[arg(long, value_name = "FILE")]
+    to: Option<PathBuf>,
+    #[command(flatten)]
+    into: Destination,
+}
+
 /// Where a proof goes.
 #[derive(Debug, Args)]
 struct Destination {
@@ -88,7 +107,7 @@ struct Destination {
 
 /// Checks a file that proves something, without asking anybody
 ///
-/// Takes proofs of an event, of a sequence of events, and evidence that a log has forked. Exit code 3 where the file proves
+/// Takes proofs of an event, of a sequence of events, that a log went on, and evidence that it has forked. Exit code 3 where the file proves
 /// nothing.
 #[derive(Debug, Args)]
 struct Verify {
@@ -108,6 +127,7 @@ impl Proofs {
         match self.command {
             Command::Get(get) => get.run(global, printer).await,
             Command::Sequence(sequence) => sequence.run(global, printer).await,
+            Command::Consistency(consistency) => consistency.run(global, printer).await,
             Command::Verify(verify) => verify.run(printer),
         }
     }
@@ -128,6 +148,17 @@ impl Sequence {
         let keys = self.into.prepare(global)?;
         let server = Server::reach(global).await?;
         let checked = fetch::sequence(&server, &self.emitter, self.from, self.to, keys.as_ref()).await?;
+        self.into.finish(checked, keys.is_some(), printer)
+    }
+}
+
+impl Consistency {
+    async fn run(self, global: &Global, printer: &mut Printer) -> Result<Exit, Failure> {
+        let keys = self.into.prepare(global)?;
+        let from = consistency::held(&self.from, keys.as_ref())?;
+        let to = self.to.as_deref().map(|path| consistency::held(path, keys.as_ref())).transpose()?;
+        let server = Server::reach(global).await?;
+        let checked = consistency::proof(&server, from, to, keys.as_ref()).await?;
         self.into.finish(checked, keys.is_some(), printer)
     }
 }

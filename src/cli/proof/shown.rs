@@ -5,7 +5,7 @@ use std::path::Path;
 use ledger::checkpoint::{Checkpoint, LogKeys, Signed};
 use ledger::entry;
 use ledger::event;
-use ledger::proof::{BadProof, Fork, Proof, Proven, ProvenSequence, SequenceProof};
+use ledger::proof::{BadProof, ConsistencyProof, Fork, Proof, Proven, ProvenSequence, SequenceProof};
 use ledger::tree;
 use serde::Serialize;
 
@@ -31,15 +31,23 @@ pub struct Proved {
     origin: Option<String>,
     size: Option<u64>,
     root: Option<String>,
-    contradicts: Option<Contradicts>,
+    contradicts: Option<Smaller>,
     reason: Option<String>,
+    goes_on_from: Option<Smaller>,
 }
 
-/// The other checkpoint of evidence.
+/// The smaller one of two checkpoints.
 #[derive(Debug, Serialize)]
-struct Contradicts {
+struct Smaller {
     size: u64,
     root: String,
+}
+
+impl Smaller {
+    fn of(checkpoint: &Checkpoint) -> Self {
+        let tree::TreeHead { size, root } = checkpoint.tree;
+        Self { size, root: hex::encode(root) }
+    }
 }
 
 /// What the bytes of a file prove to whoever has these keys.
@@ -49,6 +57,9 @@ pub(super) fn proved(bytes: &[u8], keys: &LogKeys) -> Result<Proved, String> {
             let proven = keys.try_each(|key| proof.verify(key))?;
             Ok(Proved::sequence(&proof, &proven))
         })
+    } else if ConsistencyProof::is_one(bytes) {
+        let proven = ConsistencyProof::parse(bytes).and_then(|proof| proof.verify(keys));
+        proven.map(|[smaller, larger]| Proved::consistency(&smaller.checkpoint, &larger.checkpoint))
     } else if Fork::is_one(bytes) {
         Fork::parse(bytes).and_then(|fork| fork.verify(keys)).map(|signed| Proved::fork(&signed))
     } else {
@@ -103,12 +114,16 @@ impl Proved {
 
     /// That a log has forked.
     fn fork([smaller, larger]: &[Signed; 2]) -> Self {
-        let tree::TreeHead { size, root } = smaller.checkpoint.tree;
         Self {
             proves: Some("fork"),
-            contradicts: Some(Contradicts { size, root: hex::encode(root) }),
+            contradicts: Some(Smaller::of(&smaller.checkpoint)),
             ..Self::under(&larger.checkpoint)
         }
+    }
+
+    /// That a log went on from one checkpoint to another.
+    pub(super) fn consistency(smaller: &Checkpoint, larger: &Checkpoint) -> Self {
+        Self { proves: Some("consistency"), goes_on_from: Some(Smaller::of(smaller)), ..Self::under(larger) }
     }
 
     /// That a file proves nothing.
@@ -128,6 +143,7 @@ impl Proved {
         match (self.proves, &self.reason) {
             (Some("event"), _) => "the log has this event:".to_owned(),
             (Some("sequence"), _) => "the log has every one of these events:".to_owned(),
+            (Some("consistency"), _) => "the log went on from one checkpoint to the other:".to_owned(),
             (Some(_), _) => "the log has FORKED: it signed both of these checkpoints".to_owned(),
             (None, reason) => format!("PROVES NOTHING: {}", reason.as_deref().unwrap_or_default()),
         }
@@ -154,6 +170,7 @@ impl Shown for Proved {
         "root",
         "contradicts",
         "reason",
+        "goes_on_from",
     ];
     const COLUMNS: &'static [&'static str] = &["proves", "position", "event", "origin", "size"];
 
@@ -174,7 +191,9 @@ impl Shown for Proved {
         let numbers = self.from.zip(self.to).map(|(from, to)| format!("{from} to {to}"));
         let checkpoint = |size: u64, root: &str| format!("{}, root {root}", counted(size, "entry"));
         let newest = self.size.zip(self.root.as_deref()).map(|(size, root)| checkpoint(size, root));
-        let other = self.contradicts.as_ref().map(|other| checkpoint(other.size, &other.root));
+        let smaller = |other: &Option<Smaller>| {
+            other.as_ref().map(|other| checkpoint(other.size, &other.root)).unwrap_or_default()
+        };
         let facts = [
             ("position", number(self.position)),
             ("kind", text(&self.kind)),
@@ -186,7 +205,8 @@ impl Shown for Proved {
             ("link", text(&self.link)),
             ("log", text(&self.origin)),
             ("checkpoint", newest.unwrap_or_default()),
-            ("and", other.unwrap_or_default()),
+            ("and", smaller(&self.contradicts)),
+            ("goes on from", smaller(&self.goes_on_from)),
         ];
         vec![Section::line(self.told()), Section::facts(&facts)]
     }

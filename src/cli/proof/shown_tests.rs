@@ -43,7 +43,7 @@ fn the_json_of_a_proved_event_keeps_its_promise() {
     check_json(
         &shown(&proof().to_bytes()),
         &expect![[r#"
-        {"ok":true,"file":"file","proves":"event","position":0,"event_id":"00000000-0000-0000-0000-000000000007","emitter":"hr","kind":"Opaque","account":null,"recorded_at":"1970-01-01T00:00:05Z","link":"80fdfdf2e58689a1d59f9ce89cb0c26ade9b8edbc8067993bc39a76d7aaa1916","from":null,"to":null,"positions":[],"origin":"ledger.example.org/default","size":1,"root":"3c9b55b1e8692b542d24a99aa65e515775847285552bf613ed868b64bd1c2d3c","contradicts":null,"reason":null}
+        {"ok":true,"file":"file","proves":"event","position":0,"event_id":"00000000-0000-0000-0000-000000000007","emitter":"hr","kind":"Opaque","account":null,"recorded_at":"1970-01-01T00:00:05Z","link":"80fdfdf2e58689a1d59f9ce89cb0c26ade9b8edbc8067993bc39a76d7aaa1916","from":null,"to":null,"positions":[],"origin":"ledger.example.org/default","size":1,"root":"3c9b55b1e8692b542d24a99aa65e515775847285552bf613ed868b64bd1c2d3c","contradicts":null,"reason":null,"goes_on_from":null}
     "#]],
     );
 }
@@ -56,7 +56,7 @@ fn the_json_of_a_proved_sequence_keeps_its_promise() {
     check_json(
         &shown(&sequence.to_bytes()),
         &expect![[r#"
-        {"ok":true,"file":"file","proves":"sequence","position":null,"event_id":null,"emitter":"hr","kind":null,"account":null,"recorded_at":null,"link":null,"from":9,"to":9,"positions":[0],"origin":"ledger.example.org/default","size":1,"root":"3c9b55b1e8692b542d24a99aa65e515775847285552bf613ed868b64bd1c2d3c","contradicts":null,"reason":null}
+        {"ok":true,"file":"file","proves":"sequence","position":null,"event_id":null,"emitter":"hr","kind":null,"account":null,"recorded_at":null,"link":null,"from":9,"to":9,"positions":[0],"origin":"ledger.example.org/default","size":1,"root":"3c9b55b1e8692b542d24a99aa65e515775847285552bf613ed868b64bd1c2d3c","contradicts":null,"reason":null,"goes_on_from":null}
     "#]],
     );
 }
@@ -72,7 +72,33 @@ fn the_json_of_a_proved_fork_keeps_its_promise() {
     check_json(
         &shown(&fork.to_bytes()),
         &expect![[r#"
-        {"ok":true,"file":"file","proves":"fork","position":null,"event_id":null,"emitter":null,"kind":null,"account":null,"recorded_at":null,"link":null,"from":null,"to":null,"positions":[],"origin":"ledger.example.org/default","size":4,"root":"0202020202020202020202020202020202020202020202020202020202020202","contradicts":{"size":4,"root":"0101010101010101010101010101010101010101010101010101010101010101"},"reason":null}
+        {"ok":true,"file":"file","proves":"fork","position":null,"event_id":null,"emitter":null,"kind":null,"account":null,"recorded_at":null,"link":null,"from":null,"to":null,"positions":[],"origin":"ledger.example.org/default","size":4,"root":"0202020202020202020202020202020202020202020202020202020202020202","contradicts":{"size":4,"root":"0101010101010101010101010101010101010101010101010101010101010101"},"reason":null,"goes_on_from":null}
+    "#]],
+    );
+}
+
+#[test]
+fn the_json_of_a_proved_consistency_keeps_its_promise() {
+    let leaves = [tree::leaf(b"one"), tree::leaf(b"two")];
+    let mut frontier = Frontier::default();
+    let [smaller, larger] = leaves.map(|leaf| {
+        frontier.push(leaf);
+        LocalSigner::new(&private(), &LedgerName::default(), None).sign(frontier.head()).unwrap()
+    });
+    let proof = ConsistencyProof { hashes: vec![leaves[1]], smaller, larger };
+    check_json(
+        &shown(&proof.to_bytes()),
+        &expect![[r#"
+        {"ok":true,"file":"file","proves":"consistency","position":null,"event_id":null,"emitter":null,"kind":null,"account":null,"recorded_at":null,"link":null,"from":null,"to":null,"positions":[],"origin":"ledger.example.org/default","size":2,"root":"4f55f619d9215235778b2b9f17d6f4915b16171214d152381293669764de722e","contradicts":null,"reason":null,"goes_on_from":{"size":1,"root":"d0d7360ab79f58ab1e1e3fe64ad77e2ea0bc07e36b5f46ed2223edd9298df9e9"}}
+    "#]],
+    );
+    check_page(
+        &shown(&proof.to_bytes()),
+        &expect![[r#"
+        the log went on from one checkpoint to the other:
+        log           ledger.example.org/default
+        checkpoint    2 entries, root 4f55f619d9215235778b2b9f17d6f4915b16171214d152381293669764de722e
+        goes on from  1 entry, root d0d7360ab79f58ab1e1e3fe64ad77e2ea0bc07e36b5f46ed2223edd9298df9e9
     "#]],
     );
 }
