@@ -69,7 +69,7 @@ fn only_evidence_against_the_same_log_may_be_replaced() {
         let keys = LogKeys::new(vec![key.verifier(&name)]).unwrap();
         let signed = |root: u8| {
             let tree = TreeHead { size: 3, root: [root; 32] };
-            keys.open(&LocalSigner::new(&key, &name, None).sign(tree).unwrap()).unwrap()
+            keys.open(&LocalSigner::new(&key, &name, None).sign(tree, &[]).unwrap()).unwrap()
         };
         (Fork::between(&signed(1), &signed(2), None).unwrap().to_bytes(), keys)
     };

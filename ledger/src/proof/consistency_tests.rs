@@ -22,7 +22,7 @@ fn tree(size: u64, branch: u64) -> TreeStore {
 }
 
 fn note(seed: u8, head: TreeHead) -> Vec<u8> {
-    LocalSigner::new(&private(seed), &LedgerName::default(), None).sign(head).unwrap()
+    LocalSigner::new(&private(seed), &LedgerName::default(), None).sign(head, &[]).unwrap()
 }
 
 /// What shows that a log of 70 entries at most went on from one size to another, signed by these keys.

@@ -83,7 +83,7 @@ fn the_json_of_a_proved_consistency_keeps_its_promise() {
     let mut frontier = Frontier::default();
     let [smaller, larger] = leaves.map(|leaf| {
         frontier.push(leaf);
-        LocalSigner::new(&private(), &LedgerName::default(), None).sign(frontier.head()).unwrap()
+        LocalSigner::new(&private(), &LedgerName::default(), None).sign(frontier.head(), &[]).unwrap()
     });
     let proof = ConsistencyProof { hashes: vec![leaves[1]], smaller, larger };
     check_json(
