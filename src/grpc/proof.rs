@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::existing;
 use super::query::find;
 use crate::ledgers::{Ledger, Ledgers};
-use crate::notary::{Issued, ProofError};
+use crate::notary::Issued;
 use crate::reader::Entry;
 use crate::wire::pb;
 use crate::wire::pb::proof_service_server::ProofService;
@@ -90,8 +90,8 @@ impl ProofService for Proof {
         };
         let position = entry.recorded.position.0;
         let issued = issued(&ledger, position + 1).await?;
-        let (tree, head, leaf) = (Arc::clone(ledger.notary.tree()), issued.tree, entry.record.leaf());
-        let hashes = on_a_thread(move || tree.inclusion(&head, position, &leaf)).await?;
+        let (head, leaf) = (issued.tree, entry.record.leaf());
+        let hashes = ledger.notary.ask(move |tree| tree.inclusion(&head, position, &leaf)).await?;
         Ok(Response::new(pb::ProveInclusionResponse {
             position,
             entry: entry.record.entry.to_vec(),
@@ -118,13 +118,13 @@ impl ProofService for Proof {
         }
         // Nothing is shown that no checkpoint covers.
         let issued = issued(&ledger, new.max(1)).await?;
-        let (tree, newest) = (Arc::clone(ledger.notary.tree()), issued.tree);
-        let (old, head, hashes) = on_a_thread(move || {
+        let newest = issued.tree;
+        let proved = ledger.notary.ask(move |tree| {
             let head = request.new_size.map_or(Ok(newest), |size| tree.head_at(size))?;
             let (old, hashes) = tree.consistency(old, &head)?;
             Ok((old, head, hashes))
-        })
-        .await?;
+        });
+        let (old, head, hashes) = proved.await?;
         Ok(Response::new(pb::ProveConsistencyResponse {
             old_root: old.root.to_vec(),
             hashes: hashes.iter().map(|hash| hash.to_vec()).collect(),
@@ -188,13 +188,4 @@ async fn sole_emitter(ledger: &Ledger, event_id: &str) -> Result<Emitter, Status
             Err(status(Code::FailedPrecondition, "event_id_ambiguous", message))
         }
     }
-}
-
-/// Proofs are read from files.
-async fn on_a_thread<T: Send + 'static>(
-    prove: impl FnOnce() -> Result<T, ledger::tiles::TreeError> + Send + 'static,
-) -> Result<T, Status> {
-    let proved = tokio::task::spawn_blocking(prove).await;
-    let proved = proved.map_err(|_| status(Code::Internal, "proof_failed", "the proof could not be made"))?;
-    Ok(proved.map_err(ProofError::Tree)?)
 }

@@ -172,3 +172,26 @@ async fn without_a_key_everything_works_but_proofs_and_the_refusal_says_what_to_
     drop(clients);
     server.check().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stored_hash_that_is_spoiled_keeps_no_proof_back_though_nothing_is_recorded() {
+    let mut server = Server::start().await;
+    let clients = server.clients().await;
+    let events: Vec<pb::Event> = (0..600).map(|n| made(&format!("account-{n}"))).collect();
+    clients.record_all(&events).await;
+    checkpoint(&clients, Some(601)).await;
+    drop(clients);
+    // What was hashed is on the disk now.
+    server.restart().await;
+    let clients = server.clients().await;
+    let path = server.data().join("ledgers/default/tree/level-0");
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[101 * 32] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    for position in [100, 500] {
+        let which = pb::prove_inclusion_request::Which::Position(position);
+        assert_eq!(proven(&clients, which).await.0, position);
+    }
+    drop(clients);
+    server.check().await;
+}

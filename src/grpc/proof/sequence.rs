@@ -1,13 +1,11 @@
 //! Proves that no event of an emitter is missing between two of its numbers.
 
-use std::sync::Arc;
-
 use ledger::entry::Record;
 use ledger::tree::TreeHead;
 use ledger::types::{Emitter, Position};
 use tonic::{Code, Status};
 
-use super::{beyond, issued, on_a_thread};
+use super::{beyond, issued};
 use crate::ledgers::Ledger;
 use crate::wire::pb;
 use crate::wire::status::{invalid, status};
@@ -41,8 +39,7 @@ pub(super) async fn prove(
         );
         return Err(status(Code::NotFound, "sequence_gap", message));
     }
-    let tree = Arc::clone(ledger.notary.tree());
-    let entries = on_a_thread(move || {
+    let entries = ledger.notary.ask(move |tree| {
         let proven = |(position, record): &(Position, Record)| {
             let hashes = tree.inclusion(&head, position.0, &record.leaf())?;
             Ok(pb::ProvenEntry {
@@ -66,6 +63,5 @@ async fn covering(ledger: &Ledger, size: Option<u64>) -> Result<(TreeHead, Vec<u
     if size > entries {
         return Err(beyond(entries, size));
     }
-    let tree = Arc::clone(ledger.notary.tree());
-    Ok((on_a_thread(move || tree.head_at(size)).await?, Vec::new()))
+    Ok((ledger.notary.ask(move |tree| tree.head_at(size)).await?, Vec::new()))
 }
