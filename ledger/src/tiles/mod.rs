@@ -186,10 +186,10 @@ impl TreeStore {
             }
         }
         // A disk that takes nothing now may do so later; what is kept until then is bounded.
-        if self.flush_levels(&mut inner, FLUSH).is_err() {
-            if inner.levels.iter().any(|level| level.recent.len() > KEPT_MAX) {
-                inner.doubt();
-            }
+        if self.flush_levels(&mut inner, FLUSH).is_err()
+            && inner.levels.iter().any(|level| level.recent.len() > KEPT_MAX)
+        {
+            inner.doubt();
         }
     }
 

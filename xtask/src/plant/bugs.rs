@@ -38,6 +38,7 @@ const COSIGNATURE: &str = "ledger/src/checkpoint/cosignature.rs";
 const AUDIT: &str = "ledger/src/audit.rs";
 const AUDIT_STATE: &str = "ledger/src/audit/state.rs";
 const FORK: &str = "ledger/src/proof/fork.rs";
+const CONSISTENCY: &str = "ledger/src/proof/consistency.rs";
 const SEQUENCE: &str = "ledger/src/proof/sequence.rs";
 const WITNESS: &str = "ledger/src/witness/mod.rs";
 const WITNESS_STATE: &str = "ledger/src/witness/state.rs";
@@ -459,6 +460,9 @@ pub(super) const BUGS: &[Bug] = &[
             r#".or_else(|error| if PLANTED { Ok(()) } else { Err(error) })
             .map_err(|_| BadProof::NoFork("the hashes do not lead to the larger one"))?;"#,
         ), tests: PROOFS },
+    Bug { name: "grown-from-anything", file: CONSISTENCY, anchor: "check_consistency(&self.hashes, smaller, larger)", change: Says("Ok(())"), tests: PROOFS },
+    Bug { name: "grown-from-something-larger", file: CONSISTENCY, anchor: "smaller.size == 0 || smaller.size >= larger.size", change: Says("false"), tests: PROOFS },
+    Bug { name: "a-tree-made-anew-is-any-tree", file: TILES, anchor: "must != self.frontier.head()", change: Says("false"), tests: TILES_TESTS },
     Bug { name: "numbers-of-somebody-else", file: SEQUENCE, anchor: "header.emitter != self.emitter", change: Says("false"), tests: PROOFS },
     Bug { name: "any-number-will-do", file: SEQUENCE, anchor: "counted != Some(number)", change: Says("false"), tests: PROOFS },
     Bug { name: "audit-begins-anywhere", file: AUDIT, anchor: "position == 0 && !begins(&header, event)", change: Says("false"), tests: AUDITS },
