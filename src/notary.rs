@@ -139,6 +139,7 @@ struct Ask {
 /// The way to a ledger's tree and checkpoints. Cheap to clone.
 #[derive(Clone)]
 pub struct Notary {
+    name: LedgerName,
     log: Arc<dyn LogStore>,
     tree: Arc<TreeStore>,
     newest: watch::Receiver<Option<Issued>>,
@@ -167,8 +168,8 @@ impl Notary {
         &self,
         ask: impl Fn(&TreeStore) -> Result<T, TreeError> + Send + 'static,
     ) -> Result<T, ProofError> {
-        let (log, tree) = (Arc::clone(&self.log), Arc::clone(&self.tree));
-        let told = tokio::task::spawn_blocking(move || tree.mended(log.as_ref(), ask)).await;
+        let (name, log, tree) = (self.name.clone(), Arc::clone(&self.log), Arc::clone(&self.tree));
+        let told = tokio::task::spawn_blocking(move || mended(&name, &tree, log.as_ref(), ask)).await;
         Ok(told.map_err(|_| ProofError::Closing)??)
     }
 
@@ -238,7 +239,7 @@ pub fn start(parts: Parts) -> (Notary, Option<JoinHandle<()>>) {
         silent => {
             let asks = Err(if silent.is_some() { Silent::Unrecorded } else { Silent::NoKey });
             let (_, newest) = watch::channel(None);
-            return (Notary { log, tree, newest, asks }, None);
+            return (Notary { name, log, tree, newest, asks }, None);
         }
     };
     // Whoever signed it: what was said of the log once is not contradicted by another key either.
@@ -265,10 +266,10 @@ pub fn start(parts: Parts) -> (Notary, Option<JoinHandle<()>>) {
     if log.tail().next > Position(0) {
         tail.mark_changed();
     }
-    let (read, to_read) = (Arc::clone(&log), Arc::clone(&tree));
+    let (called, read, to_read) = (name.clone(), Arc::clone(&log), Arc::clone(&tree));
     let desk = Desk { name, log, tree, disk, dir, anchors, signer, metrics, last: signed };
     let task = tokio::spawn(run(desk, tail, receiver, publisher, signing.every));
-    (Notary { log: read, tree: to_read, newest, asks: Ok(asks) }, Some(task))
+    (Notary { name: called, log: read, tree: to_read, newest, asks: Ok(asks) }, Some(task))
 }
 
 /// The checkpoint that a ledger's directory keeps. One that is none counts as lost: whoever can spoil it could remove it.
@@ -342,7 +343,7 @@ pub fn checkpoint_of_all(
         _ => {}
     }
     let last = kept.map(|kept| kept.checkpoint.tree);
-    let proof = proof_from(last, &head, tree, log)?;
+    let proof = proof_from(name, last, &head, (tree, log))?;
     let note = LocalSigner::new(&signing.key, name, last).sign(head, &proof)?;
     Ok(Some(Known::read(&note)?))
 }
@@ -355,15 +356,26 @@ fn head_of(tree: &TreeStore, log: &dyn LogStore) -> Result<TreeHead, TreeError> 
 
 /// The proof that a tree goes on from the last one that was signed, for the signer, who takes nobody's word for it.
 fn proof_from(
+    name: &LedgerName,
     last: Option<TreeHead>,
     tree: &TreeHead,
-    store: &TreeStore,
-    log: &dyn LogStore,
+    (store, log): (&TreeStore, &dyn LogStore),
 ) -> Result<Vec<Hash>, TreeError> {
     match last.filter(|last| last.size <= tree.size) {
         None => Ok(Vec::new()),
-        Some(last) => store.mended(log, |store| Ok(store.consistency(last.size, tree)?.1)),
+        Some(last) => mended(name, store, log, |store| Ok(store.consistency(last.size, tree)?.1)),
     }
+}
+
+/// Asks a ledger's tree something; where what is stored of it is doubtful, that is logged, and it is made anew.
+fn mended<T>(
+    name: &LedgerName,
+    tree: &TreeStore,
+    log: &dyn LogStore,
+    ask: impl Fn(&TreeStore) -> Result<T, TreeError>,
+) -> Result<T, TreeError> {
+    let tell = || tracing::warn!(ledger = %name, "the stored tree is not what was written; it is made anew from the log");
+    tree.mended(log, tell, ask)
 }
 
 /// A checkpoint that this key has signed; one of another key is not given away as one of its own.
@@ -486,7 +498,7 @@ impl Desk {
         if let Some(last) = last.filter(|last| last.tree == tree) {
             return Ok(last);
         }
-        let proof = proof_from(self.last, &tree, &self.tree, self.log.as_ref())?;
+        let proof = proof_from(&self.name, self.last, &tree, (&self.tree, self.log.as_ref()))?;
         let note = self.signer.sign(tree, &proof)?;
         self.last = Some(tree);
         self.keep(&note).map_err(ProofError::Keep)?;

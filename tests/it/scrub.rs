@@ -1,6 +1,8 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use tokenledger::wire::pb;
+
 use crate::binary_harness::{Served, data_of, files_below};
 use crate::harness::{created, event, issued};
 use crate::serve::http_get;
@@ -41,6 +43,12 @@ async fn a_hash_of_the_stored_tree_that_was_changed_is_named_and_made_anew_and_s
     let files = ["--data", data.to_str().unwrap(), "--key", key.to_str().unwrap()];
     let server = Served::run(dir, &[&words[..], &files[..]].concat());
     seal_a_segment(&server).await;
+    // Whoever signs reads the stored tree, and mends what is wrong with it: not before the scrub has seen it.
+    let clients = server.clients().await;
+    let entries = clients.root(None).await.entries;
+    let request = pb::GetCheckpointRequest { min_size: Some(entries), ..Default::default() };
+    clients.proof.clone().get_checkpoint(request).await.unwrap();
+    drop(clients);
     let level = data.join("ledgers/default/tree/level-0");
     let mut hashes = std::fs::read(&level).unwrap();
     let sound = hashes.clone();

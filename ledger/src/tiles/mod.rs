@@ -257,17 +257,20 @@ impl TreeStore {
         }
     }
 
-    /// Asks this tree something. Where what is stored turns out to be doubtful, it is made anew from the log, and asked again.
+    /// Asks this tree something. Where what is stored turns out to be doubtful, that is told, it is made anew from the log,
+    /// and asked again.
     ///
     /// # Errors
     /// Those of `ask`, and of [`TreeStore::catch_up`].
     pub fn mended<T>(
         &self,
         log: &(impl LogStore + ?Sized),
+        tell: impl FnOnce(),
         ask: impl Fn(&Self) -> Result<T, TreeError>,
     ) -> Result<T, TreeError> {
         match ask(self) {
             Err(TreeError::Doubtful) => {
+                tell();
                 self.catch_up(log)?;
                 ask(self)
             }

@@ -236,11 +236,15 @@ fn what_is_doubtful_is_mended_when_it_is_asked_for() {
     let store = open_on(&disk, &frontiers[9_000..]);
     let tree = store.head();
     let leaf = leaf(&entry(4_001));
-    let proof = store.mended(&Entries(9_000), |store| store.inclusion(&tree, 4_001, &leaf)).unwrap();
+    let told = std::cell::Cell::new(0);
+    let tell = || told.set(told.get() + 1);
+    let proof = store.mended(&Entries(9_000), tell, |store| store.inclusion(&tree, 4_001, &leaf)).unwrap();
+    assert_eq!(told.get(), 1);
     assert!(check_inclusion(&proof, &tree, 4_001, &leaf).is_ok());
     proves(&store, &frontiers).unwrap();
-    let beyond = store.mended(&Entries(9_000), |store| store.inclusion(&tree, 9_000, &leaf));
+    let beyond = store.mended(&Entries(9_000), tell, |store| store.inclusion(&tree, 9_000, &leaf));
     assert!(matches!(beyond, Err(TreeError::Beyond { .. })));
+    assert_eq!(told.get(), 1, "only where it is doubtful");
 }
 
 /// A log of so many entries, of which the one at a position is another one.
