@@ -127,9 +127,14 @@ impl Served {
 
     /// Starts one with these words, which serve the data directory within `dir`.
     pub fn run(dir: TempDir, words: &[&str]) -> Self {
+        Self::spawn(dir, program().args(words))
+    }
+
+    /// Starts one by a prepared command, which serves the data directory within `dir`.
+    pub fn spawn(dir: TempDir, command: &mut Command) -> Self {
         let log =
             std::fs::OpenOptions::new().create(true).append(true).open(dir.path().join("serve.log")).unwrap();
-        let mut child = program().args(words).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         stdout.read_line(&mut line).unwrap();

@@ -19,6 +19,9 @@ mod process;
 /// A witness that is killed at any moment never signs two histories, and one that is built wrong is caught doing it.
 mod kills;
 
+/// A witness that is asked over https, behind a proxy with a certificate.
+mod tls;
+
 /// What a witness refuses, over HTTP and on the command line.
 mod refusals;
 
