@@ -1,5 +1,6 @@
 //! The ledgers of a data directory: opened at the start, made by the first append.
 
+mod find;
 mod recover;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,7 +10,7 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use ledger::anchor::{Contradiction, Known};
+use ledger::anchor::Known;
 use ledger::disk::Disk;
 use ledger::event::{Cause, Fact, Text};
 use ledger::log::{Damage, LogStore, SegmentLog, SegmentOptions};
@@ -28,9 +29,9 @@ use crate::notary::{self, Notary, Signing};
 use crate::packer::Packer;
 use crate::reader::Reader;
 use crate::restorer::Restorer;
-use crate::witness::{Denial, Question, ask};
 use crate::writer::{self, Parts, Writer};
-use recover::{Finding, Recovered};
+use find::{Finder, Found, is_damage_alone};
+use recover::Recovered;
 
 /// How long the next segment waits to be prepared after it was tried.
 const PREPARE_RETRY: Duration = Duration::from_millis(500);
@@ -153,6 +154,15 @@ impl Ledgers {
         };
         shared.disk.make_dir(&shared.data).map_err(io(&shared.data))?;
         let lock = lock(&shared)?;
+        let dir = shared.data.join("ledgers");
+        let names = shared.disk.list(&dir).map_err(io(&dir))?;
+        let anchors = open_anchors(&shared, &names)?;
+        let mut there = BTreeSet::new();
+        for name in names {
+            there.insert(LedgerName::from_str(&name).map_err(|_| OpenError::NotALedger(dir.join(&name)))?);
+        }
+        // Whatever is not what it was is refused before anything else takes its time, or changes anything.
+        let found = Finder { shared: &shared, anchors: anchors.as_deref() }.find_all(there).await?;
         let shelf_dir = shared.data.join("projections").join("sled");
         let opened = tokio::task::spawn_blocking(move || Shelf::open(shelf_dir)).await;
         let shelf = match opened {
@@ -160,9 +170,6 @@ impl Ledgers {
             Ok(Err(error)) => return Err(io(&shared.data)(std::io::Error::other(error.to_string()))),
             Err(error) => return Err(io(&shared.data)(std::io::Error::other(error))),
         };
-        let dir = shared.data.join("ledgers");
-        let names = shared.disk.list(&dir).map_err(io(&dir))?;
-        let anchors = open_anchors(&shared, &names)?;
         let packer = Packer::start(shared.pack).map(Arc::new).map_err(io(&shared.data))?;
         let ledgers = Arc::new(Self {
             shared,
@@ -174,89 +181,10 @@ impl Ledgers {
             stopping: watch::Sender::new(false),
             _lock: lock,
         });
-        let mut found = BTreeSet::new();
-        for name in names {
-            found.insert(LedgerName::from_str(&name).map_err(|_| OpenError::NotALedger(dir.join(&name)))?);
+        for (name, found) in found {
+            ledgers.open_found(&name, found).await?;
         }
-        ledgers.open_all(found).await?;
         Ok(ledgers)
-    }
-
-    /// Opens the ledgers that are there, and those that should be, and says of all of them at once how they are not what
-    /// they were.
-    async fn open_all(&self, found: BTreeSet<LedgerName>) -> Result<(), OpenError> {
-        let mut names = found;
-        names.extend(self.anchors.iter().flat_map(|file| file.found().iter().map(|(name, _)| name.clone())));
-        for known in &self.shared.trust.expected {
-            let name = known.ledger().ok_or_else(|| OpenError::NoLedger(known.checkpoint.origin.clone()))?;
-            names.insert(name);
-        }
-        let mut all = BTreeMap::new();
-        for name in names {
-            let recovered = self.recover(&name).await?;
-            all.insert(name, recovered);
-        }
-        if let Some(anchors) = self.anchors.as_ref().filter(|_| !self.shared.trust.anchor_init) {
-            let signed = all.iter().filter(|(_, found)| found.kept.is_some()).map(|(name, _)| name);
-            anchors.must_have(signed)?;
-        }
-        self.refuse(&all)?;
-        // Only what agrees with all else is signed, which those who are asked want to see.
-        self.ask_witnesses(&mut all).await?;
-        self.refuse(&all)?;
-        for (name, recovered) in all {
-            self.open_recovered(&name, recovered).await?;
-        }
-        Ok(())
-    }
-
-    /// Refuses ledgers that contradict what is known of them, all at once, where nobody has said that they may.
-    fn refuse<'a>(
-        &self,
-        all: impl IntoIterator<Item = (&'a LedgerName, &'a Recovered)>,
-    ) -> Result<(), OpenError> {
-        let refused = all.into_iter().filter(|(name, _)| !self.shared.trust.overridden.contains(*name));
-        let refuses = |found: &&Contradicted| !is_damage_alone(found);
-        let contradicted: Vec<_> =
-            refused.flat_map(|(_, found)| found.contradicted.iter().filter(refuses).cloned()).collect();
-        if contradicted.is_empty() { Ok(()) } else { Err(OpenError::Contradicted(contradicted)) }
-    }
-
-    /// Asks the witnesses, where there are any, whether the ledgers go on from what they have cosigned.
-    async fn ask_witnesses(&self, all: &mut BTreeMap<LedgerName, Recovered>) -> Result<(), OpenError> {
-        let Some(signing) = self.shared.signing.as_ref() else { return Ok(()) };
-        let Some(witnesses) = &signing.witnesses else { return Ok(()) };
-        let mut questions = Vec::new();
-        for (name, found) in all.iter() {
-            let (signing, ledger, kept) = (signing.clone(), name.clone(), found.kept.clone());
-            let (tree, log) = (Arc::clone(&found.tree), Arc::clone(&found.log));
-            let known = tokio::task::spawn_blocking(move || {
-                notary::checkpoint_of_all(&signing, &ledger, kept.as_ref(), &tree, log.as_ref())
-            });
-            let failed = |reason: String| OpenError::Ledger { name: name.clone(), reason };
-            let log = (Arc::clone(&found.log) as Arc<dyn LogStore>, Arc::clone(&found.tree));
-            match known.await.map_err(|error| failed(error.to_string()))? {
-                Ok(known) => {
-                    questions.extend(known.map(|known| Question { ledger: name.clone(), log, known }));
-                }
-                // A damaged log signs nothing; what is sound of it is served.
-                Err(error) => tracing::error!(ledger = %name, %error, "witnesses can't be asked about it"),
-            }
-        }
-        for Denial { ledger, witness, known, how } in ask(witnesses, &self.shared.metrics, questions).await {
-            let Some(found) = all.get_mut(&ledger) else { continue };
-            let (source, entries) = (Source::Witness(witness), found.log.tail().next.0);
-            found.contradicted.push(Contradicted { ledger, source, known, entries, how });
-        }
-        Ok(())
-    }
-
-    /// What is known of a ledger outside of its directory.
-    fn known_of(&self, name: &LedgerName) -> Vec<(Source, Known)> {
-        let anchored = self.anchors.iter().filter_map(|file| file.found().get(name));
-        let given = self.shared.trust.expected.iter().filter(|known| known.ledger().as_ref() == Some(name));
-        let anchored = anchored.map(|known| (Source::Anchor, known.clone()));
-        anchored.chain(given.map(|known| (Source::Given, known.clone()))).collect()
     }
 
     /// What all ledgers share.
@@ -295,9 +223,9 @@ impl Ledgers {
             Some(ledger) => Ok(ledger),
             None if self.empty() >= EMPTY_MAX => Err(OpenError::TooManyEmpty),
             None => {
-                let recovered = self.recover(name).await?;
-                self.refuse(std::iter::once((name, &recovered)))?;
-                self.open_recovered(name, recovered).await
+                let finder = Finder { shared: &self.shared, anchors: self.anchors.as_deref() };
+                let found = finder.find(name).await?;
+                self.open_found(name, found).await
             }
         }
     }
@@ -324,29 +252,9 @@ impl Ledgers {
         open.get(name).map(|opened| Arc::clone(&opened.ledger))
     }
 
-    /// Finds a ledger on the disk.
-    async fn recover(&self, name: &LedgerName) -> Result<Recovered, OpenError> {
-        let dir = self.shared.data.join("ledgers").join(name.as_str());
-        let failed = |reason: String| OpenError::Ledger { name: name.clone(), reason };
-        let finding = Finding {
-            disk: Arc::clone(&self.shared.disk),
-            dir,
-            options: self.shared.segments,
-            name: name.clone(),
-            known: self.known_of(name),
-            overridden: self.shared.trust.overridden.contains(name),
-        };
-        let recovered = tokio::task::spawn_blocking(move || finding.recover()).await;
-        recovered.map_err(|e| failed(e.to_string()))?.map_err(failed)
-    }
-
     /// Starts a ledger that was found.
-    async fn open_recovered(
-        &self,
-        name: &LedgerName,
-        recovered: Recovered,
-    ) -> Result<Arc<Ledger>, OpenError> {
-        let started = self.start(name, recovered).await;
+    async fn open_found(&self, name: &LedgerName, found: Found) -> Result<Arc<Ledger>, OpenError> {
+        let started = self.start(name, found).await;
         let opened = started.map_err(|reason| OpenError::Ledger { name: name.clone(), reason })?;
         let ledger = Arc::clone(&opened.ledger);
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
@@ -354,18 +262,25 @@ impl Ledgers {
         Ok(ledger)
     }
 
-    async fn start(&self, name: &LedgerName, recovered: Recovered) -> Result<Opened, String> {
-        let metrics = self.shared.metrics.of(name);
-        let log: Arc<dyn LogStore> = recovered.log.clone();
-        metrics.position(log.tail().next.0);
-        self.packer.add(name.clone(), &recovered.log, metrics.clone());
-        let damage = recovered.log.damage();
+    async fn start(&self, name: &LedgerName, found: Found) -> Result<Opened, String> {
         let disk = Arc::clone(&self.shared.disk);
-        let (tree, signing) = (recovered.tree, self.shared.signing.clone());
+        let (found, recovered) = tokio::task::spawn_blocking(move || {
+            let recovered = Recovered::of(&found, disk)?;
+            Ok::<_, String>((found, recovered))
+        })
+        .await
+        .map_err(|error| error.to_string())??;
+        let metrics = self.shared.metrics.of(name);
+        let log: Arc<dyn LogStore> = found.log.clone();
+        metrics.position(log.tail().next.0);
+        self.packer.add(name.clone(), &found.log, metrics.clone());
+        let damage = found.log.damage();
+        let disk = Arc::clone(&self.shared.disk);
+        let (tree, signing) = (found.tree, self.shared.signing.clone());
         let parts = Parts {
             name: name.clone(),
             log: Arc::clone(&log),
-            prepare: prepare(Arc::clone(&recovered.log), name.clone(), Arc::clone(&self.packer)),
+            prepare: prepare(Arc::clone(&found.log), name.clone(), Arc::clone(&self.packer)),
             ids: recovered.ids,
             learn_ids: recovered.learn_ids,
             disk: Arc::clone(&disk),
@@ -380,9 +295,9 @@ impl Ledgers {
         };
         let (writer, writing) = writer::start(parts)?;
         // What must be in the log before it is signed again.
-        let kept = recovered.kept;
+        let kept = found.kept;
         let mut may_sign = true;
-        for contradicted in recovered.contradicted {
+        for contradicted in found.contradicted {
             if is_damage_alone(&contradicted) {
                 may_sign = false;
                 continue;
@@ -395,7 +310,7 @@ impl Ledgers {
             let recorded = self.record(name, &writer, recovered.uid, fact, &known.note, reason).await?;
             may_sign &= recorded;
             if recorded && *source == Source::Kept {
-                notary::forget(disk.as_ref(), &recovered.dir, known).map_err(|error| error.to_string())?;
+                notary::forget(disk.as_ref(), &found.dir, known).map_err(|error| error.to_string())?;
             }
         }
         for rotation in signing.iter().zip(&kept).flat_map(|(signing, kept)| signing.since(name, kept)) {
@@ -413,11 +328,11 @@ impl Ledgers {
             tree,
             tail: writer.tail(),
             kept,
-            cosigned: recovered.cosigned,
+            cosigned: found.cosigned,
             may_sign,
             anchors: self.anchors.clone(),
             disk,
-            dir: recovered.dir,
+            dir: found.dir,
             signing,
             metrics: metrics.clone(),
         });
@@ -491,12 +406,6 @@ impl Ledger {
     fn is_empty(&self) -> bool {
         self.reader.log().tail().next == Position(0) && self.damage.is_empty()
     }
-}
-
-/// Whether all that is known is that a log is damaged. It takes no appends, and is served as far as it is sound; but nothing
-/// of it is signed or published, or damage would be a way to be believed.
-fn is_damage_alone(found: &Contradicted) -> bool {
-    matches!(found.how, Contradiction::Unreadable { .. })
 }
 
 /// Locks the data directory for this process.

@@ -156,6 +156,7 @@ async fn no_older_copy_and_no_fork_starts_where_one_checkpoint_of_the_log_is_kno
         for (trust, source) in [(anchored(&anchor), Source::Anchor), (given(), Source::Given)] {
             let (refused, took) = timed(&copy, trust).await;
             assert_eq!(contradicted(refused), missing(source));
+            assert!(!copy.join("projections").exists(), "it is refused before anything is rebuilt");
             times.push(took);
             refusals[0] += 1;
         }
