@@ -1,12 +1,12 @@
-//! Ledgers as they are found on the disk, held against what is known of them. Nothing of them runs yet, and their states
-//! are not rebuilt: a log that was put back is refused before that takes its time.
+//! Ledgers as they are found on the disk, held against what is known of them. Nothing of them runs yet, their states are
+//! not rebuilt, and nothing of their logs is written: a log that was put back is refused at once, and stays as it is.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use ledger::anchor::{Contradiction, Known};
-use ledger::log::{LogStore, SegmentLog};
+use ledger::log::{FoundLog, LogStore, SegmentLog};
 use ledger::tiles::{TreeError, TreeStore};
 use ledger::types::{LedgerName, Position};
 
@@ -15,7 +15,7 @@ use crate::anchors::{AnchorFile, Contradicted, Source};
 use crate::notary;
 use crate::witness::{Denial, Question, ask};
 
-/// What is found of a ledger on the disk.
+/// A ledger that was found, and is durable.
 pub(super) struct Found {
     pub(super) log: Arc<SegmentLog>,
     pub(super) dir: PathBuf,
@@ -25,6 +25,16 @@ pub(super) struct Found {
     /// The one that is kept there with its cosignatures, likewise.
     pub(super) cosigned: Option<Known>,
     pub(super) contradicted: Vec<Contradicted>,
+}
+
+/// A ledger as it lies on the disk.
+struct Seen {
+    log: FoundLog,
+    dir: PathBuf,
+    tree: TreeStore,
+    kept: Option<Known>,
+    cosigned: Option<Known>,
+    contradicted: Vec<Contradicted>,
 }
 
 /// Finds ledgers.
@@ -50,18 +60,23 @@ impl Finder<'_> {
         }
         let mut all = BTreeMap::new();
         for name in names {
-            let found = self.look(&name).await?;
-            all.insert(name, found);
+            let seen = self.look(&name).await?;
+            all.insert(name, seen);
         }
         if let Some(anchors) = self.anchors.filter(|_| !self.shared.trust.anchor_init) {
-            let signed = all.iter().filter(|(_, found)| found.kept.is_some()).map(|(name, _)| name);
+            let signed = all.iter().filter(|(_, seen)| seen.kept.is_some()).map(|(name, _)| name);
             anchors.must_have(signed)?;
         }
-        self.refuse(&all)?;
-        // Only what agrees with all else is signed, which those who are asked want to see.
-        self.ask_witnesses(&mut all).await?;
-        self.refuse(&all)?;
-        Ok(all)
+        self.refuse(all.iter().map(|(name, seen)| (name, &seen.contradicted)))?;
+        let mut found = BTreeMap::new();
+        for (name, seen) in all {
+            let right = self.put_right(&name, seen).await?;
+            found.insert(name, right);
+        }
+        // They want to see a signed checkpoint, and only what agrees with all else and is durable is signed.
+        self.ask_witnesses(&mut found).await?;
+        self.refuse(found.iter().map(|(name, found)| (name, &found.contradicted)))?;
+        Ok(found)
     }
 
     /// Finds one ledger, which may not be there yet.
@@ -69,20 +84,20 @@ impl Finder<'_> {
     /// # Errors
     /// Where it can't be read, or is not what it was.
     pub(super) async fn find(&self, name: &LedgerName) -> Result<Found, OpenError> {
-        let found = self.look(name).await?;
-        self.refuse(std::iter::once((name, &found)))?;
-        Ok(found)
+        let seen = self.look(name).await?;
+        self.refuse(std::iter::once((name, &seen.contradicted)))?;
+        self.put_right(name, seen).await
     }
 
     /// Refuses ledgers that contradict what is known of them, all at once, where nobody has said that they may.
     fn refuse<'a>(
         &self,
-        all: impl IntoIterator<Item = (&'a LedgerName, &'a Found)>,
+        all: impl Iterator<Item = (&'a LedgerName, &'a Vec<Contradicted>)>,
     ) -> Result<(), OpenError> {
-        let refused = all.into_iter().filter(|(name, _)| !self.shared.trust.overridden.contains(*name));
+        let refused = all.filter(|(name, _)| !self.shared.trust.overridden.contains(*name));
         let refuses = |found: &&Contradicted| !is_damage_alone(found);
         let contradicted: Vec<_> =
-            refused.flat_map(|(_, found)| found.contradicted.iter().filter(refuses).cloned()).collect();
+            refused.flat_map(|(_, found)| found.iter().filter(refuses).cloned()).collect();
         if contradicted.is_empty() { Ok(()) } else { Err(OpenError::Contradicted(contradicted)) }
     }
 
@@ -123,13 +138,14 @@ impl Finder<'_> {
         anchored.chain(given.map(|known| (Source::Given, known.clone()))).collect()
     }
 
-    async fn look(&self, name: &LedgerName) -> Result<Found, OpenError> {
+    /// Reads what lies on the disk, and holds it against what is known.
+    async fn look(&self, name: &LedgerName) -> Result<Seen, OpenError> {
         let failed = |reason: String| OpenError::Ledger { name: name.clone(), reason };
         let disk = Arc::clone(&self.shared.disk);
         let dir = self.shared.data.join("ledgers").join(name.as_str());
         let (mut options, mut known) = (self.shared.segments, self.known_of(name));
         let (name, overridden) = (name.clone(), self.shared.trust.overridden.contains(name));
-        let found = tokio::task::spawn_blocking(move || {
+        let seen = tokio::task::spawn_blocking(move || {
             let kept = notary::read_kept(disk.as_ref(), &dir)
                 .map_err(|error| format!("its checkpoint can't be read: {error}"))?;
             let cosigned = notary::read_cosigned(disk.as_ref(), &dir)
@@ -139,26 +155,34 @@ impl Finder<'_> {
                 let most = known.iter().map(|(_, known)| known.checkpoint.tree.size).max();
                 options.protected_through = Position(most.unwrap_or(0));
             }
-            let (log, repair) =
-                SegmentLog::open(Arc::clone(&disk), &dir, options).map_err(|e| e.to_string())?;
-            if let Some(repair) = repair {
-                tracing::warn!(
-                    ledger = %name, position = %repair.position, file = repair.file, bytes = repair.bytes,
-                    kept = repair.kept, reason = repair.reason,
-                    "a crash had left the end of the log half written; it was cut off"
-                );
-            }
-            for damage in log.damage() {
+            let log = FoundLog::find(Arc::clone(&disk), &dir, options).map_err(|e| e.to_string())?;
+            for damage in log.log().damage() {
                 tracing::error!(ledger = %name, %damage, "the log is damaged; it takes no appends");
             }
-            let log = Arc::new(log);
-            let tree = Arc::new(TreeStore::open(Arc::clone(&disk), &dir.join("tree"), &log.frontiers()));
-            let contradicted = contradicted(&name, &tree, &log, known)?;
+            let tree = TreeStore::open(disk, &dir.join("tree"), &log.log().frontiers());
+            let contradicted = contradicted(&name, &tree, log.log(), known)?;
             let holds = |kept: &Known| contradicted.iter().all(|found| found.known != *kept);
             let (kept, cosigned) = (kept.filter(holds), cosigned.filter(holds));
-            Ok(Found { log, dir, tree, kept, cosigned, contradicted })
+            Ok(Seen { log, dir, tree, kept, cosigned, contradicted })
         });
-        found.await.map_err(|error| failed(error.to_string()))?.map_err(failed)
+        seen.await.map_err(|error| failed(error.to_string()))?.map_err(failed)
+    }
+
+    /// Makes durable what was found, and puts right what a crash left half done.
+    async fn put_right(&self, name: &LedgerName, seen: Seen) -> Result<Found, OpenError> {
+        let failed = |reason: String| OpenError::Ledger { name: name.clone(), reason };
+        let Seen { log, dir, tree, kept, cosigned, contradicted } = seen;
+        let put = tokio::task::spawn_blocking(move || log.put_right()).await;
+        let put = put.map_err(|error| failed(error.to_string()))?;
+        let (log, repair) = put.map_err(|error| failed(error.to_string()))?;
+        if let Some(repair) = repair {
+            tracing::warn!(
+                ledger = %name, position = %repair.position, file = repair.file, bytes = repair.bytes,
+                kept = repair.kept, reason = repair.reason,
+                "a crash had left the end of the log half written; it was cut off"
+            );
+        }
+        Ok(Found { log: Arc::new(log), dir, tree: Arc::new(tree), kept, cosigned, contradicted })
     }
 }
 

@@ -30,7 +30,7 @@ pub use memory::MemoryLog;
 pub use open::OpenError;
 pub use packed::{PackError, PackedSegment, PackedTotals};
 pub use repair::Repair;
-pub use segments::{SegmentLog, SegmentOptions};
+pub use segments::{FoundLog, SegmentLog, SegmentOptions};
 
 /// The end of a log: everything before it is durable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

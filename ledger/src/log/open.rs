@@ -1,6 +1,5 @@
 //! Opening a log: names, headers and footers are checked against each other, the unsealed last segment is read and
-//! hashed from its first frame on, and what a crash left half done is repaired. Where anything is damaged nothing is
-//! written.
+//! hashed from its first frame on. Nothing is written: what a crash left half done is named, to be put right.
 
 mod packed;
 
@@ -17,14 +16,14 @@ use super::index::{End, Index, Mark};
 use super::judge::{Doubt, Verdict};
 use super::packed::PACK_NAME;
 use super::read::{footer_of, read_range};
-use super::repair::{self, Repair};
+use super::repair::{Last, Left, Repair};
 use super::segment::{
     self, BadHeader, Form, HEADER_BYTES, NEXT_NAME, SegmentHeader, TORN_NAME, align, reported,
 };
 use super::segments::SegmentOptions;
 use super::survey::{Survey, survey, survey_sound};
 use super::view::{OpenSegment, Sealed, View, tree_before};
-use super::{Damage, GROUP_BYTES_MAX, Tail};
+use super::{Damage, Tail};
 
 /// Why a log could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -42,17 +41,16 @@ pub enum OpenError {
     },
 }
 
-/// A log that was opened.
+/// A log that was found.
 pub(crate) struct Opened {
     pub(crate) view: View,
-    /// The open segment, where there is one and it may be written.
-    pub(crate) file: Option<Arc<dyn DiskFile>>,
     pub(crate) capacity_last: u64,
-    pub(crate) repair: Option<Repair>,
+    /// What is to be done before it counts as durable and takes appends; nothing where it is damaged.
+    pub(crate) left: Left,
 }
 
-/// Opens the log of a ledger.
-pub(crate) fn open(
+/// Finds the log of a ledger.
+pub(crate) fn find(
     disk: &dyn Disk,
     ledger_dir: &Path,
     options: &SegmentOptions,
@@ -76,10 +74,8 @@ pub(crate) fn open(
         &segments.last().map_or(String::new(), |(n, _)| n.clone()),
         0,
     );
-    for unused in names.unused.iter().filter(|_| opening.damage.is_empty()) {
-        // Whatever it is, it was never used; whoever wants to use the name removes it in any case.
-        let _ = disk.remove(&opening.dir.join(unused));
-    }
+    // Whatever it is, it was never used; whoever wants to use the name removes it in any case.
+    opening.left.unused = names.unused.iter().map(|unused| opening.dir.join(unused)).collect();
     let mut opened = opening.finish();
     opened.view.unknown = names.unknown.iter().map(|name| reported(name)).collect();
     Ok(opened)
@@ -94,7 +90,6 @@ struct Names {
 
 struct Opening<'a> {
     disk: &'a dyn Disk,
-    ledger_dir: &'a Path,
     dir: PathBuf,
     options: &'a SegmentOptions,
     uid: Option<LedgerUid>,
@@ -102,10 +97,9 @@ struct Opening<'a> {
     before: End,
     sealed: Vec<Arc<Sealed>>,
     open: Option<OpenSegment>,
-    file: Option<Arc<dyn DiskFile>>,
     capacity_last: u64,
     damage: Vec<Damage>,
-    repair: Option<Repair>,
+    left: Left,
 }
 
 /// A segment's file, and what its header says or should say.
@@ -128,17 +122,15 @@ impl<'a> Opening<'a> {
         };
         Self {
             disk,
-            ledger_dir,
             dir: segment::log_dir(ledger_dir),
             options,
             uid: None,
             before,
             sealed: Vec::new(),
             open: None,
-            file: None,
             capacity_last: 0,
             damage: Vec::new(),
-            repair: None,
+            left: Left::default(),
         }
     }
 
@@ -276,7 +268,7 @@ impl<'a> Opening<'a> {
         }
         if self.by_footer(&source, first)?.is_some() {
             if self.damage.is_empty() {
-                self.make_durable(name, source.file_bytes)?;
+                self.left.last = Some((self.dir.join(name), Last::Sealed { through: source.file_bytes }));
             }
             return Ok(());
         }
@@ -348,7 +340,8 @@ impl<'a> Opening<'a> {
         index.back_to(&cut_at);
         self.check_protected(cut_at.end.next, source.name, cut_at.end.offset);
         if self.damage.is_empty() {
-            self.put_right(source, &mut index, &cut_at, &state)?;
+            let last = self.last_left(source, &index, &cut_at, &state);
+            self.left.last = last.map(|last| (self.dir.join(source.name), last));
         }
         if matches!(state, State::Sealed) {
             self.before = index.end;
@@ -361,52 +354,28 @@ impl<'a> Opening<'a> {
         Ok(())
     }
 
-    /// What is found sound counts as durable from here on, so it must be. A process that was killed between a write and
-    /// its sync leaves bytes that are only in the system's cache; and after a sync that failed the system may take them
-    /// for written, so that another sync alone does nothing. So the end of the file, as much as can have been in
-    /// flight, is written once more before it is synced.
-    fn make_durable(&self, name: &str, end: u64) -> io::Result<()> {
-        let file = self.disk.open(&self.dir.join(name), Open::Write)?;
-        let start = end.saturating_sub(GROUP_BYTES_MAX as u64);
-        file.write_at(&read_range(file.as_ref(), start, end)?, start)?;
-        file.sync()?;
-        self.disk.sync_dir(&self.dir)
-    }
-
     fn take_open(&mut self, source: &Source<'_>, index: Index) {
         self.before = index.end;
         self.open = Some(self.segment(source, index));
     }
 
-    /// Finishes or undoes on the disk what a crash left half done. The file may be written from here on, unless it is
-    /// sealed.
-    fn put_right(
-        &mut self,
-        source: &Source<'_>,
-        index: &mut Index,
-        cut_at: &Mark,
-        state: &State,
-    ) -> io::Result<()> {
-        let file = self.disk.open(&self.dir.join(source.name), Open::Write)?;
+    /// What is to be done on the disk about the last segment.
+    fn last_left(&self, source: &Source<'_>, index: &Index, cut_at: &Mark, state: &State) -> Option<Last> {
         let (start, end, reason) = match state {
             State::Sealed => {
                 let frontier = footer::frontier(index).len() as u64;
-                file.set_len(align(index.end.offset) + footer::footer_bytes(index.count(), frontier))?;
-                return file.sync();
+                let bytes = align(index.end.offset) + footer::footer_bytes(index.count(), frontier);
+                return Some(Last::Uncut { bytes });
             }
+            State::Clean => return Some(Last::Open { through: index.end.offset }),
+            State::Damaged(_) => return None,
             State::Torn(end, reason) => (cut_at.end.offset, *end, *reason),
             State::TornFooter => {
                 (align(index.end.offset), source.file_bytes, "a footer that a crash cut short")
             }
-            State::Clean => {
-                self.make_durable(source.name, index.end.offset)?;
-                self.file = Some(file);
-                return Ok(());
-            }
-            State::Damaged(_) => return Ok(()),
         };
         let end = end.min(source.file_bytes).max(start);
-        let mut repair = Repair {
+        let repair = Repair {
             position: cut_at.end.next,
             link: cut_at.end.link,
             file: reported(source.name),
@@ -415,13 +384,8 @@ impl<'a> Opening<'a> {
             kept: None,
             reason: reason.to_owned(),
         };
-        if repair.bytes > 0 && matches!(state, State::Torn(..)) {
-            repair.kept = Some(repair::keep_aside(self.disk, self.ledger_dir, file.as_ref(), &repair)?);
-        }
-        repair::cut(file.as_ref(), start, repair.bytes, source.file_bytes, source.header.capacity)?;
-        self.repair = Some(repair);
-        self.file = Some(file);
-        Ok(())
+        let entries = matches!(state, State::Torn(..));
+        Some(Last::Torn { repair, entries, present: source.file_bytes, capacity: source.header.capacity })
     }
 
     /// A log that ends before a checkpoint that is known of it has lost entries, whatever the reason.
@@ -444,7 +408,8 @@ impl<'a> Opening<'a> {
         };
         let view =
             View { tail, sealed: self.sealed, open: self.open, damage: self.damage, unknown: Vec::new() };
-        Opened { view, file: self.file, capacity_last: self.capacity_last, repair: self.repair }
+        let left = if view.damage.is_empty() { self.left } else { Left::default() };
+        Opened { view, capacity_last: self.capacity_last, left }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::types::Position;
 use super::many::FrameSizes;
 use super::open::{self, OpenError};
 use super::prepare::Next;
-use super::repair::Repair;
+use super::repair::{Left, Repair, Right};
 use super::view::{Handles, View};
 use super::write::Writer;
 use super::{AppendError, Damage, LogStore, ReadError, Tail};
@@ -55,6 +55,53 @@ pub struct SegmentLog {
     pub(crate) packing: Mutex<Vec<Position>>,
 }
 
+/// A log as it was found on the disk. It can be read, but what it ends with may be in the system's cache alone, and it takes
+/// no appends.
+pub struct FoundLog {
+    log: SegmentLog,
+    left: Left,
+}
+
+impl FoundLog {
+    /// Reads the log of a ledger, and writes nothing: to see whether it is the right one.
+    ///
+    /// # Errors
+    /// As [`SegmentLog::open`].
+    pub fn find(disk: Arc<dyn Disk>, ledger_dir: &Path, options: SegmentOptions) -> Result<Self, OpenError> {
+        let found = open::find(disk.as_ref(), ledger_dir, &options)?;
+        let log = SegmentLog {
+            disk,
+            ledger_dir: ledger_dir.to_owned(),
+            options,
+            view: RwLock::new(found.view),
+            handles: Handles::default(),
+            frame_sizes: FrameSizes::default(),
+            writer: Mutex::new(Writer::new(None, Some("it was not put right yet".to_owned()))),
+            next: Mutex::new(Next::new(found.capacity_last)),
+            packing: Mutex::default(),
+        };
+        Ok(Self { log, left: found.left })
+    }
+
+    /// The log, to be read.
+    #[must_use]
+    pub fn log(&self) -> &SegmentLog {
+        &self.log
+    }
+
+    /// Makes what was found durable, and repairs what a crash left half done. Of a damaged log nothing is written.
+    ///
+    /// # Errors
+    /// [`OpenError::Io`] where the disk fails.
+    pub fn put_right(self) -> Result<(SegmentLog, Option<Repair>), OpenError> {
+        let Self { mut log, left } = self;
+        let Right { file, repair } = left.put_right(log.disk.as_ref(), &log.ledger_dir)?;
+        let stopped = log.damage().first().map(ToString::to_string);
+        log.writer = Mutex::new(Writer::new(file, stopped));
+        Ok((log, repair))
+    }
+}
+
 impl SegmentLog {
     /// Opens the log of a ledger, and repairs what a crash left half done. An absent or empty directory is an empty
     /// log; nothing is created before the first append.
@@ -69,20 +116,7 @@ impl SegmentLog {
         ledger_dir: &Path,
         options: SegmentOptions,
     ) -> Result<(Self, Option<Repair>), OpenError> {
-        let opened = open::open(disk.as_ref(), ledger_dir, &options)?;
-        let stopped = opened.view.damage.first().map(ToString::to_string);
-        let log = Self {
-            disk,
-            ledger_dir: ledger_dir.to_owned(),
-            options,
-            view: RwLock::new(opened.view),
-            handles: Handles::default(),
-            frame_sizes: FrameSizes::default(),
-            writer: Mutex::new(Writer::new(opened.file, stopped)),
-            next: Mutex::new(Next::new(opened.capacity_last)),
-            packing: Mutex::default(),
-        };
-        Ok((log, opened.repair))
+        FoundLog::find(disk, ledger_dir, options)?.put_right()
     }
 
     /// Where the log was found damaged when it was opened; empty where it is sound. Damage inside sealed segments shows

@@ -13,9 +13,9 @@ mod roll;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{LogStore, Repair, SegmentLog, SegmentOptions};
+use super::{AppendError, FoundLog, LogStore, Repair, SegmentLog, SegmentOptions};
 use crate::disk::Disk;
-use crate::disk::testing::MemoryDisk;
+use crate::disk::testing::{FaultyDisk, MemoryDisk};
 use crate::entry::Record;
 use crate::types::Position;
 
@@ -43,12 +43,25 @@ fn all(log: &dyn LogStore) -> Vec<Record> {
     }
 }
 
+/// The entries of a log that is only looked at: nothing on the disk is touched, and it takes no appends.
+fn only_seen(disk: &MemoryDisk) -> Vec<Record> {
+    let disk = FaultyDisk::new(Arc::new(disk.clone()));
+    let found = FoundLog::find(Arc::new(disk.clone()), Path::new(DIR), small()).unwrap();
+    let (records, tail) = (all(found.log()), found.log().tail());
+    let more = Chain::after(tail).group(&[1], 90);
+    assert!(matches!(found.log().append(tail.next, &more), Err(AppendError::Stopped(_))));
+    assert_eq!(disk.calls(), vec![]);
+    records
+}
+
 /// What a reopened log must be: sound, a prefix of what was offered with every acknowledged entry in it, whole batches
 /// only, ids complete; and it takes appends.
 fn check_prefix(disk: &MemoryDisk, offered: &[Record], acknowledged: usize) {
+    let seen = only_seen(disk);
     let (log, _) = open_on(disk.clone());
     assert_eq!(log.damage(), vec![]);
     let mut kept = all(&log);
+    assert_eq!(seen, kept);
     assert!(kept.len() >= acknowledged, "{} of {acknowledged} acknowledged entries", kept.len());
     assert_eq!(kept[..], offered[..kept.len()]);
     assert!(kept.last().is_none_or(|r| r.batch.0 + 1 == r.batch.1), "part of a batch");
