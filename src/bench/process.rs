@@ -117,6 +117,11 @@ impl DataDir {
         let mut path = self.data.clone().into_os_string();
         path.push(".key");
         let path = PathBuf::from(path);
+        // A directory that is to be kept is made by its server, and so later than the key beside it.
+        if let Some(beside) = path.parent() {
+            let failed = |e| BenchError::because("no directory can be made for the benchmark", e);
+            std::fs::create_dir_all(beside).map_err(failed)?;
+        }
         let key = match path.exists() {
             true => keyfile::read(&path),
             false => keyfile::generate(PREFIX.parse().map_err(failed_prefix)?, &path),
