@@ -40,4 +40,5 @@ pub mod lock;
 pub mod metrics;
 pub mod packer;
 pub mod priority;
+mod trees;
 pub mod whole;

@@ -20,6 +20,7 @@ use tokio::time::Instant;
 
 use crate::anchors::AnchorFile;
 use crate::metrics::LedgerMetrics;
+use crate::trees;
 use crate::witness::Witnesses;
 use publish::{Colleagues, Publisher};
 
@@ -169,7 +170,7 @@ impl Notary {
         ask: impl Fn(&TreeStore) -> Result<T, TreeError> + Send + 'static,
     ) -> Result<T, ProofError> {
         let (name, log, tree) = (self.name.clone(), Arc::clone(&self.log), Arc::clone(&self.tree));
-        let told = tokio::task::spawn_blocking(move || mended(&name, &tree, log.as_ref(), ask)).await;
+        let told = tokio::task::spawn_blocking(move || trees::ask(&name, &tree, log.as_ref(), ask)).await;
         Ok(told.map_err(|_| ProofError::Closing)??)
     }
 
@@ -363,19 +364,8 @@ fn proof_from(
 ) -> Result<Vec<Hash>, TreeError> {
     match last.filter(|last| last.size <= tree.size) {
         None => Ok(Vec::new()),
-        Some(last) => mended(name, store, log, |store| Ok(store.consistency(last.size, tree)?.1)),
+        Some(last) => trees::ask(name, store, log, |store| Ok(store.consistency(last.size, tree)?.1)),
     }
-}
-
-/// Asks a ledger's tree something; where what is stored of it is doubtful, that is logged, and it is made anew.
-fn mended<T>(
-    name: &LedgerName,
-    tree: &TreeStore,
-    log: &dyn LogStore,
-    ask: impl Fn(&TreeStore) -> Result<T, TreeError>,
-) -> Result<T, TreeError> {
-    let tell = || tracing::warn!(ledger = %name, "the stored tree is not what was written; it is made anew from the log");
-    tree.mended(log, tell, ask)
 }
 
 /// A checkpoint that this key has signed; one of another key is not given away as one of its own.

@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::client::{Client, NoAnswer};
 use crate::metrics::LedgerMetrics;
+use crate::trees;
 
 /// How long to wait after a failure, at first and at most.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -193,8 +194,8 @@ impl Courier {
         let (log, tree, offer) = (Arc::clone(&self.log), Arc::clone(&self.tree), offer.clone());
         let ledger = self.ledger.clone();
         let made = tokio::task::spawn_blocking(move || {
-            let tell = || tracing::warn!(%ledger, "the stored tree is not what was written; it is made anew from the log");
-            let (_, proof) = tree.mended(log.as_ref(), tell, |tree| tree.consistency(old, &offer.tree))?;
+            let (_, proof) =
+                trees::ask(&ledger, &tree, log.as_ref(), |tree| tree.consistency(old, &offer.tree))?;
             Ok(to_bytes(old, &proof, &offer.note))
         });
         made.await.map_err(|_| Failed::Thread)?

@@ -267,9 +267,7 @@ impl<'a> Opening<'a> {
             return self.packed(&source, first, None);
         }
         if self.by_footer(&source, first)?.is_some() {
-            if self.damage.is_empty() {
-                self.left.last = Some((self.dir.join(name), Last::Sealed { through: source.file_bytes }));
-            }
+            self.left.last = Some((self.dir.join(name), Last::Sealed { through: source.file_bytes }));
             return Ok(());
         }
         let (before, tree) = (self.before_of(&source, first), tree_before(&self.sealed, first));
@@ -339,10 +337,8 @@ impl<'a> Opening<'a> {
         let mut index = found.index;
         index.back_to(&cut_at);
         self.check_protected(cut_at.end.next, source.name, cut_at.end.offset);
-        if self.damage.is_empty() {
-            let last = self.last_left(source, &index, &cut_at, &state);
-            self.left.last = last.map(|last| (self.dir.join(source.name), last));
-        }
+        let last = self.last_left(source, &index, &cut_at, &state);
+        self.left.last = last.map(|last| (self.dir.join(source.name), last));
         if matches!(state, State::Sealed) {
             self.before = index.end;
             let start = align(index.end.offset);
@@ -408,6 +404,7 @@ impl<'a> Opening<'a> {
         };
         let view =
             View { tail, sealed: self.sealed, open: self.open, damage: self.damage, unknown: Vec::new() };
+        // Where anything is damaged nothing is written.
         let left = if view.damage.is_empty() { self.left } else { Left::default() };
         Opened { view, capacity_last: self.capacity_last, left }
     }

@@ -48,6 +48,22 @@ fn an_unknown_file_is_named_and_stops_appends_but_not_reads() {
     assert_eq!(all(&open_on(disk).0), records);
 }
 
+/// A repair here would be the last thing to happen to what is evidence there.
+#[test]
+fn a_torn_end_is_left_alone_where_anything_else_is_damaged() {
+    let (memory, records) = log_of_groups(3);
+    let bytes = memory.bytes(&path(FIRST)).unwrap();
+    memory.put(&path(FIRST), &bytes[..bytes.len() - 1024]);
+    memory.put(&path("next.tmp"), b"garbage");
+    let sound = memory.copy();
+    assert!(open_on(sound).1.is_some(), "it is torn");
+    memory.put(&path("notes.txt"), b"hello");
+    let disk = crate::disk::testing::FaultyDisk::new(Arc::new(memory));
+    let (log, repair) = open_on(disk.clone());
+    assert_eq!((log.damage().len(), repair, disk.calls()), (1, None, vec![]));
+    assert_eq!(all(&log), records);
+}
+
 #[test]
 fn a_leftover_of_preparing_is_removed() {
     let (disk, records) = log_of_groups(3);
